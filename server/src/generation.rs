@@ -1,0 +1,110 @@
+//! The answer to one request as a door sees it: events become chunks of text.
+
+use foretoken_model::Token;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::detokenize::TextStream;
+use crate::request::{Emitted, Event, Finish, Stats};
+
+/// A running request. Dropping it is how a client leaves: the engine then frees what it held.
+#[derive(Debug)]
+pub struct Generation {
+    /// The tokenised prompt.
+    pub prompt: Vec<Token>,
+    /// The seed in use, whether asked for or given.
+    pub seed: u64,
+    /// The drafter in use; none is plain decoding.
+    pub drafter: Option<&'static str>,
+    /// Where the engine's events arrive.
+    pub(crate) events: mpsc::Receiver<Event>,
+    /// Their text so far.
+    pub(crate) text: TextStream,
+    /// Writes the token that ended the output into the text too.
+    pub(crate) include_stop: bool,
+    /// The last chunk has been given out.
+    pub(crate) finished: bool,
+}
+
+/// What one engine step brought, as text.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// May be empty while characters or stop strings are incomplete. The texts of all chunks are the answer.
+    pub text: String,
+    /// The tokens of this step, those behind a stop string left out.
+    pub tokens: Vec<Emitted>,
+    /// Running totals, this chunk included.
+    pub stats: Stats,
+    /// Set on the last chunk.
+    pub finish: Option<Finish>,
+}
+
+/// The engine died before the request ended.
+#[derive(Clone, Copy, Debug, Error, PartialEq)]
+#[error("the engine has failed")]
+pub struct EngineFailed;
+
+impl Generation {
+    /// The next chunk; none after the last one. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<Chunk, EngineFailed>> {
+        if self.finished {
+            return None;
+        }
+        let chunk = match self.events.recv().await {
+            Some(event) => Ok(self.read(event)),
+            None => Err(EngineFailed),
+        };
+        self.finished = chunk.as_ref().map_or(true, |chunk| chunk.finish.is_some());
+        Some(chunk)
+    }
+
+    /// The whole answer as one chunk.
+    pub async fn collect(mut self) -> Result<Chunk, EngineFailed> {
+        let mut whole = self.next().await.unwrap_or(Err(EngineFailed))?;
+        while let Some(chunk) = self.next().await {
+            let chunk = chunk?;
+            whole.text.push_str(&chunk.text);
+            whole.tokens.extend(chunk.tokens);
+            whole.stats = chunk.stats;
+            whole.finish = chunk.finish;
+        }
+        Ok(whole)
+    }
+
+    /// Text of an event's tokens, cut at the token that completes a stop string.
+    fn read(&mut self, event: Event) -> Chunk {
+        let Event {
+            mut tokens,
+            mut stats,
+            mut finish,
+        } = event;
+        let mut text = String::new();
+        let silent = usize::from(
+            !self.include_stop && matches!(finish, Some(Finish::Eos(_) | Finish::StopToken(_))),
+        );
+        for index in 0..tokens.len() - silent {
+            let pushed = self.text.push(tokens[index].token);
+            text.push_str(&pushed.text);
+            if let Some(stop) = pushed.stop {
+                let cut = tokens.split_off(index + 1);
+                stats.uncount(tokens.len(), &cut);
+                finish = Some(Finish::StopString(stop));
+                return Chunk {
+                    text,
+                    tokens,
+                    stats,
+                    finish,
+                };
+            }
+        }
+        if finish.is_some() {
+            text.push_str(&self.text.finish());
+        }
+        Chunk {
+            text,
+            tokens,
+            stats,
+            finish,
+        }
+    }
+}

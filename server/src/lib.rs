@@ -1,0 +1,8 @@
+//! The pipeline: an async edge around one engine thread.
+//!
+//! The modules stand in the order of the data.
+
+pub mod admission;
+pub mod detokenize;
+pub mod generation;
+pub mod request;

@@ -1,0 +1,116 @@
+//! What passes between the edge and the engine: `Request` in, `Event` out.
+
+use std::time::Duration;
+
+use foretoken_model::{SamplingParams, Token};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// A request behind the door: validated, tokenised, and holding its admission permit.
+#[derive(Debug)]
+pub struct Request {
+    /// Never empty, every id within the vocabulary, shorter than the context.
+    pub prompt: Vec<Token>,
+    /// How tokens are drawn.
+    pub sampling: SamplingParams,
+    /// When the engine ends it.
+    pub stopping: Stopping,
+    /// Who drafts for it, and how much.
+    pub speculation: Speculation,
+    /// Has room for every event that the request can produce, so that sending fails only when the client is gone.
+    pub events: mpsc::Sender<Event>,
+    /// Given back when the engine drops the request.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// When the engine ends a request. Stop strings are found at the edge, where the text is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stopping {
+    /// At least 1; prompt and output together fit the context.
+    pub max_tokens: usize,
+    /// Tokens that end the request, beside the model's own end-of-sequence tokens.
+    pub stop_token_ids: Vec<Token>,
+    /// Generates past the model's end-of-sequence tokens.
+    pub ignore_eos: bool,
+}
+
+/// A request's drafting: who, and within which limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Speculation {
+    /// Name of a drafter that the engine has; none is plain decoding.
+    pub drafter: Option<&'static str>,
+    /// Nodes beside the root, at most 63.
+    pub max_draft_tokens: usize,
+    /// Nodes that are verified if drafted, whatever the budget says.
+    pub min_draft_tokens: usize,
+    /// Levels below the root.
+    pub max_draft_depth: usize,
+}
+
+/// What one step brought one request.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The accepted path's tokens in order, then the bonus token, cut at the first that ends the request.
+    pub tokens: Vec<Emitted>,
+    /// Running totals, this event included.
+    pub stats: Stats,
+    /// Set on the last event.
+    pub finish: Option<Finish>,
+}
+
+/// A token of the output and who guessed it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Emitted {
+    /// The token.
+    pub token: Token,
+    /// The drafter whose guess it was; none for the bonus token.
+    pub source: Option<&'static str>,
+}
+
+/// Running totals of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Target forwards that produced tokens.
+    pub num_steps: usize,
+    /// Verifies that held at least one draft token.
+    pub num_drafts: usize,
+    /// Draft tokens verified.
+    pub num_draft_tokens: usize,
+    /// Draft tokens kept.
+    pub num_accepted_tokens: usize,
+    /// Entry i counts the verifies that kept the draft token at depth i + 1.
+    pub accepted_per_pos: Vec<usize>,
+    /// From first being scheduled to the first token.
+    pub prefill: Duration,
+    /// From the first token to the latest.
+    pub decode: Duration,
+}
+
+impl Stats {
+    /// Tokens emitted per verify, bonus token included: 1 + accepted / drafts.
+    pub fn mean_acceptance_length(&self) -> f64 {
+        1.0 + self.num_accepted_tokens as f64 / self.num_drafts.max(1) as f64
+    }
+
+    /// Takes back what `cut`, the tail of an event's tokens, had counted; `kept` is how many tokens stand before it.
+    pub fn uncount(&mut self, kept: usize, cut: &[Emitted]) {
+        for (index, emitted) in cut.iter().enumerate() {
+            if emitted.source.is_some() {
+                self.num_accepted_tokens -= 1;
+                self.accepted_per_pos[kept + index] -= 1;
+            }
+        }
+    }
+}
+
+/// Why a request ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finish {
+    /// `max_tokens` or the context is used up.
+    Length,
+    /// The model's own end-of-sequence token, the last token of the output.
+    Eos(Token),
+    /// One of the request's stop tokens, the last token of the output.
+    StopToken(Token),
+    /// One of the request's stop strings.
+    StopString(String),
+}
