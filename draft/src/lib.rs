@@ -1,1 +1,15 @@
-//! stub
+//! Who guesses: the `Drafter` trait, and one file or folder per drafter.
+//!
+//! - *draft token*: a guess at a token that the target model may say;
+//! - *draft tree*: guesses that branch; its *root* is the last committed token, its rows are checked in one forward;
+//! - *accepted path*: the nodes that the target agreed with, from the root down;
+//! - *bonus token*: the target's own token after the path;
+//! - *acceptance length*: tokens emitted per verify, bonus token included.
+
+mod accept;
+mod drafter;
+mod tree;
+
+pub use accept::{Accepted, accept};
+pub use drafter::{Context, Drafter, Verified, VerifiedRows};
+pub use tree::{DraftTree, Node};

@@ -1,1 +1,3 @@
-//! stub
+//! What the device runs: one file per op.
+
+pub mod math;

@@ -1,0 +1,59 @@
+//! Who guesses: the trait, and what a drafter may see.
+
+use candle_core::{Result, Tensor};
+use foretoken_model::{SamplingParams, SeqId, Token};
+
+use crate::tree::DraftTree;
+
+/// Proposes draft trees. It can cost speed and nothing else: wrong, behind, empty-handed or NaN, the text is the same.
+pub trait Drafter: Send {
+    /// Its name on flags, wires and metrics.
+    fn name(&self) -> &'static str;
+
+    /// One tree per context, in order. A tree of the root alone means plain decoding.
+    fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>>;
+
+    /// After every target forward, prefill included: its rows' tokens, slots and hidden states.
+    fn observe(&mut self, _verified: &Verified<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The sequence has finished, was cancelled, or was preempted.
+    fn forget(&mut self, _seq: SeqId) {}
+}
+
+/// What a drafter may see of a sequence when it proposes.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Whose tokens these are. The same id may come back after `forget`, with the same tokens before it or more.
+    pub seq: SeqId,
+    /// Prompt and output, all committed; never empty. The tree's root is the last one.
+    pub tokens: &'a [Token],
+    /// The request's sampler: temperature, filters, and the seed of the noise that the target will use. The token
+    /// after `tokens` is drawn with the noise of position `tokens.len()`.
+    pub sampling: &'a SamplingParams,
+    /// Nodes beside the root that may be proposed, at most 63.
+    pub max_draft_tokens: usize,
+    /// Levels below the root that may be proposed.
+    pub max_draft_depth: usize,
+}
+
+/// What one target forward computed.
+#[derive(Debug)]
+pub struct Verified<'a> {
+    /// The rows of each sequence, in the batch's order.
+    pub rows: &'a [VerifiedRows],
+    /// After the final norm, all rows. `[rows, hidden]`
+    pub hidden: &'a Tensor,
+}
+
+/// One sequence's share of a forward.
+#[derive(Clone, Debug)]
+pub struct VerifiedRows {
+    /// Whose rows.
+    pub seq: SeqId,
+    /// Token of each row; committed ones first, then the tree's nodes beside the root.
+    pub tokens: Vec<Token>,
+    /// Cache slot of each row.
+    pub slots: Vec<u32>,
+}

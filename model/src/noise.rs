@@ -1,0 +1,177 @@
+//! Gumbel noise as a pure function of (seed, position, token).
+//!
+//! `argmax(logit / T + noise)` is a draw from `softmax(logit / T)`. Because the noise of a place does not depend on
+//! who asks, or how often, a token is the same whatever was drafted, and a drafter that asks too guesses what the
+//! target will say. Generator: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
+//! 1, 2, 3", 2011).
+
+use foretoken_kernels::math::ln;
+
+use crate::Token;
+
+/// One request's noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    key: [u32; 2],
+}
+
+impl Noise {
+    /// No noise is larger: the least exponential variate is 2^-33, and -ln 2^-33 = 22.87.
+    pub const MAX: f32 = 22.873_86;
+
+    /// Tokens that share one turn of the generator: `4 * i .. 4 * i + 4`.
+    pub const LANES: usize = 4;
+
+    /// The noise of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            key: [seed as u32, (seed >> 32) as u32],
+        }
+    }
+
+    /// Standard Gumbel noise of `token` at `position`.
+    #[inline]
+    pub fn at(&self, position: usize, token: Token) -> f32 {
+        self.lanes(position, token as usize / Self::LANES)[token as usize % Self::LANES]
+    }
+
+    /// Noise of the tokens `4 * group .. 4 * group + 4` at `position`.
+    #[inline]
+    pub fn lanes(&self, position: usize, group: usize) -> [f32; Self::LANES] {
+        let position = position as u64;
+        philox(
+            [group as u32, 0, position as u32, (position >> 32) as u32],
+            self.key,
+        )
+        .map(gumbel)
+    }
+}
+
+/// -ln(-ln u) for a uniform u in (0, 1) with 32 random bits.
+#[inline(always)]
+fn gumbel(bits: u32) -> f32 {
+    -ln(exponential(bits))
+}
+
+/// -ln(1 - v), v = (bits + 1/2) / 2^32, with full relative precision at both ends: small values decide who wins.
+#[inline(always)]
+fn exponential(bits: u32) -> f32 {
+    const SCALE: f32 = 1.0 / 4_294_967_296.0;
+    if bits >= 1 << 31 {
+        return -ln((!bits as f32 + 0.5) * SCALE);
+    }
+    let v = (bits as f32 + 0.5) * SCALE;
+    let w = 1.0 - v;
+    // Kahan: the rounding of 1 - v is undone by the quotient, so that tiny v keep their digits.
+    if w == 1.0 {
+        v
+    } else {
+        -ln(w) * (v / (1.0 - w))
+    }
+}
+
+/// Ten rounds of Philox4x32.
+#[inline(always)]
+fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for round in 0..10 {
+        if round > 0 {
+            key = [
+                key[0].wrapping_add(0x9E37_79B9),
+                key[1].wrapping_add(0xBB67_AE85),
+            ];
+        }
+        let a = u64::from(counter[0]) * 0xD251_1F53;
+        let b = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_gives_the_published_vectors() {
+        let cases = [
+            (
+                [0; 4],
+                [0; 2],
+                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+            ),
+            (
+                [u32::MAX; 4],
+                [u32::MAX; 2],
+                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+            ),
+            (
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0],
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ];
+        for (counter, key, want) in cases {
+            assert_eq!(philox(counter, key), want);
+        }
+    }
+
+    #[test]
+    fn the_bits_of_the_noise_are_fixed() {
+        let noise = Noise::new(0x0123_4567_89ab_cdef);
+        let got = [(0, 0), (0, 1), (7, 3), (2047, 8191), (1 << 33, 5)]
+            .map(|(position, token)| noise.at(position, token).to_bits());
+        assert_eq!(got, GOLDEN, "{got:#x?}");
+    }
+
+    const GOLDEN: [u32; 5] = [
+        0xbe77_103a,
+        0xbec7_afa3,
+        0xbd56_6c30,
+        0x3cdb_95d7,
+        0xbde5_59ab,
+    ];
+
+    #[test]
+    fn the_bound_is_the_largest_value_and_the_ends_are_finite() {
+        assert!(
+            gumbel(0) <= Noise::MAX && gumbel(0) > Noise::MAX - 1e-4,
+            "{}",
+            gumbel(0)
+        );
+        let least = gumbel(u32::MAX);
+        assert!(least.is_finite() && least < -3.0, "{least}");
+        for bits in [1, 2, 1000, (1 << 31) - 1, 1 << 31, u32::MAX - 1] {
+            assert!(gumbel(bits) <= gumbel(0) && gumbel(bits) >= least);
+        }
+    }
+
+    #[test]
+    fn mean_and_variance_are_gumbels() {
+        let noise = Noise::new(42);
+        let values: Vec<f64> = (0..100)
+            .flat_map(|position| (0..1000).map(move |token| f64::from(noise.at(position, token))))
+            .collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        assert!((mean - 0.577_216).abs() < 0.02, "mean {mean}");
+        assert!((variance - 1.644_934).abs() < 0.04, "variance {variance}");
+    }
+
+    #[test]
+    fn exponential_is_close_to_double_precision() {
+        for bits in
+            (0..u32::MAX)
+                .step_by(9_999_991)
+                .chain([0, 1, 2, (1 << 31) - 1, 1 << 31, u32::MAX])
+        {
+            let want = -(-(f64::from(bits) + 0.5) / 4_294_967_296.0).ln_1p();
+            let got = f64::from(exponential(bits));
+            assert!((got / want - 1.0).abs() < 1e-6, "{bits}: {got} not {want}");
+        }
+    }
+}
