@@ -1,14 +1,37 @@
 //! Who knows: loading, the transformer's forward, the paged KV cache, sampling.
 
 pub mod chat_template;
+mod checkpoint;
+mod config;
+mod demo;
+mod error;
+mod generation_config;
+mod loaded;
 mod mapped_file;
-mod noise;
-mod sampling_params;
+mod source;
 mod tokenizer;
 
+mod batch;
+mod blocks;
+mod kv_cache;
+mod llama;
+
+mod noise;
+mod sampler;
+mod sampling_params;
+
+pub use batch::{Batch, SequenceRows};
+pub use blocks::{BlockId, BlockPool, BlockTable};
+pub use config::{Config, Llama3Scaling, Rope};
+pub use error::{Dtype, LoadError};
+pub use kv_cache::KvCache;
+pub use llama::{Llama, Logits, Output};
+pub use loaded::LoadedModel;
 pub use mapped_file::MappedFile;
 pub use noise::Noise;
+pub use sampler::Sampler;
 pub use sampling_params::SamplingParams;
+pub use source::{FileBytes, ModelSource};
 pub use tokenizer::{Tokenizer, TokenizerError};
 
 /// A token id.

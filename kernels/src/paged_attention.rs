@@ -1,0 +1,229 @@
+//! `paged_attention`: softmax attention of a flat batch of rows over keys and values in a paged cache.
+//!
+//! A row gathers its keys by position, so it does the same arithmetic wherever they lie: in one block or many,
+//! committed or in a draft tree, written this step or long ago. Scores, exponentials and sums go in rising order of
+//! position.
+
+#![expect(
+    unsafe_code,
+    reason = "the inner loops read through pointers and threads write disjoint rows"
+)]
+
+use std::ops::Range;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+
+use crate::math::exp;
+use crate::paging::Paging;
+use crate::parallel::{Disjoint, split};
+use crate::rows::{Element, Rows, with_element};
+use crate::simd::{Kernel, Vector, dispatch, padded};
+
+/// Attention with `heads` query heads over as many or fewer (grouped) heads of keys and values.
+///
+/// `q`: `[rows, heads * head_dim]`, `k_cache`, `v_cache`: `[slots, kv_heads * head_dim]`, all of one dtype. Scores
+/// are divided by the root of `head_dim`. Gives `[rows, heads * head_dim]`.
+pub fn paged_attention(
+    q: &Tensor,       // [rows, heads * head_dim]
+    k_cache: &Tensor, // [slots, kv_heads * head_dim]
+    v_cache: &Tensor, // [slots, kv_heads * head_dim]
+    paging: &Paging,
+    head_dim: usize,
+) -> Result<Tensor> {
+    q.apply_op3_no_bwd(k_cache, v_cache, &PagedAttention { paging, head_dim })
+}
+
+struct PagedAttention<'a> {
+    paging: &'a Paging,
+    head_dim: usize,
+}
+
+impl CustomOp3 for PagedAttention<'_> {
+    fn name(&self) -> &'static str {
+        "paged_attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        ql: &Layout,
+        k: &CpuStorage,
+        kl: &Layout,
+        v: &CpuStorage,
+        vl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_element!(q.dtype(), T, {
+            let (q, k, v) = (
+                Rows::<T>::new(q, ql)?,
+                Rows::<T>::new(k, kl)?,
+                Rows::<T>::new(v, vl)?,
+            );
+            self.check(&q, &k, &v)?;
+            let shape = Shape::from((q.num_rows, q.width));
+            Ok((T::to_cpu_storage_owned(self.attend(q, k, v)), shape))
+        })
+    }
+}
+
+impl PagedAttention<'_> {
+    fn check<T: Element>(&self, q: &Rows<'_, T>, k: &Rows<'_, T>, v: &Rows<'_, T>) -> Result<()> {
+        let row = self.head_dim.max(1);
+        if k.width == 0 || !k.width.is_multiple_of(row) || !q.width.is_multiple_of(k.width) {
+            bail!(
+                "queries of width {} and keys of width {} for heads of {}",
+                q.width,
+                k.width,
+                self.head_dim
+            );
+        }
+        if (k.num_rows, k.width) != (v.num_rows, v.width) || q.num_rows != self.paging.num_rows() {
+            bail!(
+                "{} rows of queries for {} positions, caches of {}x{} keys and {}x{} values",
+                q.num_rows,
+                self.paging.num_rows(),
+                k.num_rows,
+                k.width,
+                v.num_rows,
+                v.width
+            );
+        }
+        self.paging.check(k.num_rows)
+    }
+
+    fn attend<T: Element>(&self, q: Rows<'_, T>, k: Rows<'_, T>, v: Rows<'_, T>) -> Vec<T> {
+        let mut y = vec![T::default(); q.num_rows * q.width];
+        let out = Disjoint::new(&mut y);
+        let num_keys: usize = self
+            .paging
+            .positions
+            .iter()
+            .map(|position| position + 1)
+            .sum();
+        split(q.num_rows, 1, 2 * num_keys * q.width, |rows| {
+            dispatch(Attend {
+                paging: self.paging,
+                head_dim: self.head_dim,
+                q,
+                k,
+                v,
+                rows,
+                out: &out,
+            });
+        });
+        y
+    }
+}
+
+/// The attention of the rows `rows`.
+struct Attend<'a, T> {
+    paging: &'a Paging,
+    head_dim: usize,
+    q: Rows<'a, T>,
+    k: Rows<'a, T>,
+    v: Rows<'a, T>,
+    rows: Range<usize>,
+    out: &'a Disjoint<T>,
+}
+
+impl<T: Element> Kernel for Attend<'_, T> {
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let mut slots = Vec::new();
+        let mut scores = Vec::new();
+        let mut sums = vec![0.0; self.head_dim];
+        let scale = 1.0 / (self.head_dim as f32).sqrt();
+        for row in self.rows.clone() {
+            self.paging.slots(row, &mut slots);
+            let q: Vec<f32> = self.q.row(row).iter().map(|value| value.widen()).collect();
+            // SAFETY: rows are dealt out to threads without overlap.
+            let out = unsafe { self.out.write(row * q.len(), q.len()) };
+            let group = self.q.width / self.k.width;
+            for (head, q) in q.chunks_exact(self.head_dim).enumerate() {
+                let first = head / group * self.head_dim;
+                self.score::<V>(q, first, scale, &slots, &mut scores);
+                let total = softmax::<V>(&mut scores);
+                self.mix::<V>(first, &slots, &scores, &mut sums);
+                for (out, sum) in out[head * self.head_dim..].iter_mut().zip(&sums) {
+                    *out = T::narrow(sum / total);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Element> Attend<'_, T> {
+    /// Scaled products of one query head with the key of every slot.
+    #[inline(always)]
+    fn score<V: Vector>(
+        &self,
+        q: &[f32],
+        first: usize,
+        scale: f32,
+        slots: &[u32],
+        scores: &mut Vec<f32>,
+    ) {
+        scores.clear();
+        scores.extend(slots.iter().map(|&slot| {
+            let key = &self.k.row(slot as usize)[first..first + q.len()];
+            dot::<V, T>(q, key) * scale
+        }));
+    }
+
+    /// The values of all slots, weighted and added up in order.
+    #[inline(always)]
+    fn mix<V: Vector>(&self, first: usize, slots: &[u32], weights: &[f32], sums: &mut [f32]) {
+        let whole = sums.len() - sums.len() % V::LANES;
+        for at in (0..whole).step_by(V::LANES) {
+            let mut sum = V::zero();
+            for (&slot, &weight) in slots.iter().zip(weights) {
+                let value = &self.v.row(slot as usize)[first + at..][..V::LANES];
+                // SAFETY: sliced to the vector's length.
+                sum = sum.mul_add(V::splat(weight), unsafe { T::load(value.as_ptr()) });
+            }
+            // SAFETY: `at + LANES <= whole <= sums.len()`.
+            unsafe { sum.store(sums[at..][..V::LANES].as_mut_ptr()) };
+        }
+        for (at, sum) in sums.iter_mut().enumerate().skip(whole) {
+            *sum = 0.0;
+            for (&slot, &weight) in slots.iter().zip(weights) {
+                *sum += weight * self.v.row(slot as usize)[first + at].widen();
+            }
+        }
+    }
+}
+
+/// Replaces scores by e^(score - largest) and gives their sum.
+#[inline(always)]
+fn softmax<V: Vector>(scores: &mut [f32]) -> f32 {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for score in &mut *scores {
+        *score = exp(*score - largest);
+    }
+    let mut sum = V::zero();
+    let one = V::splat(1.0);
+    let whole = scores.len() - scores.len() % V::LANES;
+    for chunk in scores[..whole].chunks_exact(V::LANES) {
+        // SAFETY: chunks are as long as the vector.
+        sum = sum.mul_add(unsafe { V::load(chunk.as_ptr()) }, one);
+    }
+    // SAFETY: padded to as many lanes as any vector has.
+    sum.mul_add(unsafe { V::load(padded(&scores[whole..]).as_ptr()) }, one)
+        .sum()
+}
+
+#[inline(always)]
+fn dot<V: Vector, T: Element>(x: &[f32], w: &[T]) -> f32 {
+    let mut sum = V::zero();
+    let whole = x.len() - x.len() % V::LANES;
+    for at in (0..whole).step_by(V::LANES) {
+        // SAFETY: both are as long as `x`, and `at + LANES <= whole`.
+        sum = unsafe { sum.mul_add(V::load(x.as_ptr().add(at)), T::load(w.as_ptr().add(at))) };
+    }
+    if whole < x.len() {
+        let (x, w) = (padded(&x[whole..]), padded(&w[whole..]));
+        // SAFETY: padded to as many lanes as any vector has.
+        sum = unsafe { sum.mul_add(V::load(x.as_ptr()), T::load(w.as_ptr())) };
+    }
+    sum.sum()
+}

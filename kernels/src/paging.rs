@@ -1,0 +1,107 @@
+//! Where the rows of a batch find their keys and values in the paged cache.
+
+use candle_core::{Result, bail};
+
+/// A flat batch of rows over a paged cache, several sequences one after another.
+///
+/// A row at position p sees the positions 0..=p of its sequence. Position t below the sequence's `context_len` lies
+/// in slot t; position `context_len + d` in slot `context_len +` the index of the d-th set bit of the row's
+/// `ancestors`. Slots are counted within the sequence; its block table says where they lie in the cache.
+#[derive(Clone, Debug, Default)]
+pub struct Paging {
+    /// Slots of a block.
+    pub block_size: usize,
+    /// Physical blocks of all sequences, one table after another.
+    pub block_tables: Vec<u32>,
+    /// Where each sequence's table starts; one more than there are sequences. `[seqs + 1]`
+    pub table_starts: Vec<usize>,
+    /// Position of each sequence's tree root. `[seqs]`
+    pub context_lens: Vec<usize>,
+    /// Which sequence each row belongs to. `[rows]`
+    pub seqs: Vec<usize>,
+    /// Place of each row in its sequence. `[rows]`
+    pub positions: Vec<usize>,
+    /// Tree mask of each row; ignored before `context_len`. `[rows]`
+    pub ancestors: Vec<u64>,
+}
+
+impl Paging {
+    /// Rows of the batch.
+    pub fn num_rows(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Checks that every slot a row may name lies in a cache of `num_slots`.
+    pub(crate) fn check(&self, num_slots: usize) -> Result<()> {
+        let num_blocks = num_slots / self.block_size.max(1);
+        if let Some(block) = self
+            .block_tables
+            .iter()
+            .find(|&&block| block as usize >= num_blocks)
+        {
+            bail!("block {block} is outside the cache of {num_blocks} blocks");
+        }
+        if self.seqs.len() != self.num_rows() || self.ancestors.len() != self.num_rows() {
+            bail!(
+                "{} positions, but {} sequence ids and {} mask rows",
+                self.num_rows(),
+                self.seqs.len(),
+                self.ancestors.len()
+            );
+        }
+        for row in 0..self.num_rows() {
+            let seq = self.seqs[row];
+            let blocks = self.table_starts[seq + 1] - self.table_starts[seq];
+            let (position, context_len) = (self.positions[row], self.context_lens[seq]);
+            let depth = position.saturating_sub(context_len);
+            let last = match position.checked_sub(context_len) {
+                None => position,
+                Some(_) if self.ancestors[row].count_ones() as usize == depth + 1 => {
+                    context_len + self.ancestors[row].ilog2() as usize
+                }
+                Some(depth) => bail!(
+                    "row {row} at depth {depth} has the mask {:#b}",
+                    self.ancestors[row]
+                ),
+            };
+            if last >= blocks * self.block_size {
+                bail!(
+                    "row {row} names slot {last}, but its sequence has {blocks} blocks of {}",
+                    self.block_size
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The cache slots of the positions 0..=p that `row` sees, in order.
+    pub(crate) fn slots(&self, row: usize, slots: &mut Vec<u32>) {
+        let seq = self.seqs[row];
+        let table = &self.block_tables[self.table_starts[seq]..self.table_starts[seq + 1]];
+        let (position, context_len) = (self.positions[row], self.context_lens[seq]);
+        slots.clear();
+        for (index, &block) in table.iter().enumerate() {
+            let first = index * self.block_size;
+            if first > position.min(context_len.saturating_sub(1)) {
+                break;
+            }
+            let count = (position + 1)
+                .min(context_len)
+                .saturating_sub(first)
+                .min(self.block_size);
+            let start = block * self.block_size as u32;
+            slots.extend(start..start + count as u32);
+        }
+        if position >= context_len {
+            let mut mask = self.ancestors[row];
+            while mask != 0 {
+                let slot = context_len + mask.trailing_zeros() as usize;
+                slots.push(
+                    table[slot / self.block_size] * self.block_size as u32
+                        + (slot % self.block_size) as u32,
+                );
+                mask &= mask - 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `rms_norm`: each row over the root of its mean square, times a weight.
+
+#![expect(unsafe_code, reason = "the inner loop reads through pointers")]
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
+
+use crate::rows::{Element, Rows, with_element};
+use crate::simd::{Kernel, Vector, dispatch, padded};
+
+/// `x / sqrt(mean(x^2) + eps) * weight`, computed in float32 and rounded once.
+///
+/// `x`: `[rows, width]`, `weight`: `[1, width]`, of one dtype.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+    x.apply_op2_no_bwd(weight, &RmsNorm { eps })
+}
+
+struct RmsNorm {
+    eps: f32,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_element!(x.dtype(), T, {
+            let (x, w) = (Rows::<T>::new(x, xl)?, Rows::<T>::new(w, wl)?);
+            if w.width != x.width || w.num_rows != 1 {
+                bail!(
+                    "rms_norm: rows of {}, weights {}x{}",
+                    x.width,
+                    w.num_rows,
+                    w.width
+                );
+            }
+            let mut y = vec![T::default(); x.num_rows * x.width];
+            dispatch(Norm {
+                x,
+                w: w.row(0),
+                eps: self.eps,
+                y: &mut y,
+            });
+            Ok((
+                T::to_cpu_storage_owned(y),
+                Shape::from((x.num_rows, x.width)),
+            ))
+        })
+    }
+}
+
+struct Norm<'a, T> {
+    x: Rows<'a, T>,
+    w: &'a [T],
+    eps: f32,
+    y: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Norm<'_, T> {
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for (row, y) in self.y.chunks_exact_mut(self.x.width).enumerate() {
+            let x = self.x.row(row);
+            let mean = square_sum::<V, T>(x) / x.len() as f32;
+            let scale = 1.0 / (mean + self.eps).sqrt();
+            for ((y, x), w) in y.iter_mut().zip(x).zip(self.w) {
+                *y = T::narrow(x.widen() * scale * w.widen());
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn square_sum<V: Vector, T: Element>(x: &[T]) -> f32 {
+    let mut sum = V::zero();
+    let chunks = x.chunks_exact(V::LANES);
+    let rest = padded(chunks.remainder());
+    for chunk in chunks {
+        // SAFETY: chunks are as long as the vector.
+        let x: V = unsafe { T::load(chunk.as_ptr()) };
+        sum = sum.mul_add(x, x);
+    }
+    // SAFETY: padded to as many lanes as any vector has.
+    let x: V = unsafe { T::load(rest.as_ptr()) };
+    sum.mul_add(x, x).sum()
+}

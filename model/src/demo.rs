@@ -1,0 +1,28 @@
+//! The model that foretoken carries, so that it serves with no arguments and nothing to fetch.
+
+use crate::source::ModelSource;
+
+#[cfg(feature = "embed-demo")]
+macro_rules! embed {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../demo/", $name)).as_slice())),*]
+    };
+}
+
+/// The carried model's files.
+#[cfg(feature = "embed-demo")]
+pub(crate) fn source() -> ModelSource {
+    ModelSource::Embedded(embed![
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ])
+}
+
+/// The folder that the model would be carried from.
+#[cfg(not(feature = "embed-demo"))]
+pub(crate) fn source() -> ModelSource {
+    ModelSource::Directory(concat!(env!("CARGO_MANIFEST_DIR"), "/demo").into())
+}
