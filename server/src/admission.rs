@@ -501,7 +501,7 @@ impl Frontend {
 }
 
 /// Most nodes that a tree holds beside its root.
-const MAX_DRAFT_TOKENS: usize = 63;
+pub(crate) const MAX_DRAFT_TOKENS: usize = 63;
 
 fn invalid(name: &'static str, problem: impl ToString) -> Refusal {
     Refusal::InvalidParameter {

@@ -3,6 +3,7 @@
 //! The modules stand in the order of the data.
 
 pub mod admission;
+pub mod config;
 pub mod detokenize;
 pub mod generation;
 pub mod request;

@@ -1,2 +1,8 @@
-//! stub
-fn main() {}
+//! The binary `foretoken`.
+
+fn main() {
+    match foretoken_server::config::parse(std::env::args_os()) {
+        Ok(_command) => {}
+        Err(error) => error.exit(),
+    }
+}

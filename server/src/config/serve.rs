@@ -1,0 +1,106 @@
+//! Options of `foretoken serve`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
+use tracing_subscriber::filter::Targets;
+
+use super::EngineOptions;
+use super::engine::count;
+
+/// A server: where it listens, whom it lets in, and its engine.
+#[derive(Args, Clone, Debug, PartialEq)]
+#[command(next_help_heading = "Server", mut_args(|arg| arg.hide_env(true)))]
+pub struct ServeConfig {
+    /// Address to listen on; 0.0.0.0 is reached from other machines
+    #[arg(
+        long, env = "FORETOKEN_HOST", value_name = "ADDRESS", default_value = "127.0.0.1",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub host: String,
+
+    /// Port of the OpenAI-compatible HTTP API; 0 takes a free one
+    #[arg(
+        long, env = "FORETOKEN_PORT", value_name = "PORT", default_value = "8080",
+        value_parser = port
+    )]
+    pub port: u16,
+
+    /// Port of the gRPC API; 0 takes a free one
+    #[arg(
+        long, env = "FORETOKEN_GRPC_PORT", value_name = "PORT", default_value = "50051",
+        value_parser = port
+    )]
+    pub grpc_port: u16,
+
+    /// Names under which clients may ask for the model, the first one shown [default: the model folder's name]
+    #[arg(
+        long, env = "FORETOKEN_SERVED_MODEL_NAME", value_name = "NAME", num_args = 1..,
+        value_delimiter = ',', value_parser = NonEmptyStringValueParser::new(),
+        hide_short_help = true
+    )]
+    pub served_model_name: Vec<String>,
+
+    /// Key that clients must send [default: anyone may ask]; better set by FORETOKEN_API_KEY, as others see command lines
+    #[arg(
+        long, env = "FORETOKEN_API_KEY", value_name = "KEY", hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new().map(ApiKey)
+    )]
+    pub api_key: Option<ApiKey>,
+
+    /// Requests that may wait while --max-num-seqs run; the next one is turned away
+    #[arg(
+        long, env = "FORETOKEN_MAX_NUM_QUEUED_REQS", value_name = "N", value_parser = count(0),
+        default_value = "256", hide_short_help = true
+    )]
+    pub max_num_queued_reqs: usize,
+
+    /// TOML file with these options, named as here: `max-num-seqs = 4`
+    #[arg(long, env = "FORETOKEN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What to log: error, warn, info, debug or trace, also by module: `info,foretoken_server=debug`
+    #[arg(
+        long,
+        env = "FORETOKEN_LOG",
+        value_name = "FILTER",
+        default_value = "info",
+        hide_short_help = true
+    )]
+    pub log: Targets,
+
+    /// The engine behind it.
+    #[command(flatten)]
+    pub engine: EngineOptions,
+}
+
+/// What clients must send; does not show itself.
+#[derive(Clone, PartialEq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// The key, to compare with what a client sent.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(..)")
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    // A Kubernetes service named `foretoken` sets FORETOKEN_PORT to such an address in every pod.
+    if text.contains("://") {
+        return Err(
+            "an address, not a port; if Kubernetes set it, put `enableServiceLinks: false` \
+             into the pod's spec"
+                .to_owned(),
+        );
+    }
+    text.parse().map_err(|_| "expected 0 to 65535".to_owned())
+}

@@ -1,0 +1,164 @@
+//! Options of speculation, and vLLM's JSON for them.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use serde_json::{Map, Value};
+
+use crate::admission::MAX_DRAFT_TOKENS;
+
+/// Who guesses, and how much. Requests may ask for something else, within what the engine has.
+#[derive(Args, Clone, Debug, PartialEq)]
+#[command(next_help_heading = "Speculation (changes the speed, never the text)")]
+pub struct SpeculationOptions {
+    /// Who guesses the next tokens: a table of what follows what, the text so far, or nobody
+    #[arg(
+        long, env = "FORETOKEN_DRAFTER", value_name = "NAME", value_parser = DRAFTERS,
+        default_value = "trigram"
+    )]
+    pub drafter: String,
+
+    /// The trigram drafter's table [default: the model's own]
+    #[arg(
+        long,
+        env = "FORETOKEN_TRIGRAM_TABLE",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub trigram_table: Option<PathBuf>,
+
+    /// Tokens guessed for a request in one step, at most; 0 guesses none, 63 is the limit
+    #[arg(
+        long, env = "FORETOKEN_MAX_DRAFT_TOKENS", value_name = "N", value_parser = draft_count(0),
+        default_value = "8"
+    )]
+    pub max_draft_tokens: usize,
+
+    /// Guesses that are checked even if that costs speed; for measurements
+    #[arg(
+        long, env = "FORETOKEN_MIN_DRAFT_TOKENS", value_name = "N", value_parser = draft_count(0),
+        default_value = "0", hide_short_help = true
+    )]
+    pub min_draft_tokens: usize,
+
+    /// Tokens guessed ahead along one branch, at most
+    #[arg(
+        long, env = "FORETOKEN_MAX_DRAFT_DEPTH", value_name = "N", value_parser = draft_count(1),
+        default_value = "63", hide_short_help = true
+    )]
+    pub max_draft_depth: usize,
+
+    /// vLLM's form of --drafter and --max-draft-tokens: '{"method": "ngram", "num_speculative_tokens": 8}'
+    #[arg(
+        long, env = "FORETOKEN_SPECULATIVE_CONFIG", value_name = "JSON", hide_short_help = true,
+        conflicts_with_all = ["drafter", "max_draft_tokens"]
+    )]
+    speculative_config: Option<SpeculativeConfig>,
+}
+
+/// Names that `--drafter` takes.
+const DRAFTERS: [&str; 3] = ["trigram", "lookup", "none"];
+
+fn draft_count(least: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=MAX_DRAFT_TOKENS as u64)
+}
+
+impl SpeculationOptions {
+    /// Puts vLLM's JSON into the options that it stands for, then checks these against each other.
+    pub(super) fn resolve(&mut self) -> Result<(), String> {
+        if let Some(config) = self.speculative_config.take() {
+            if let Some(drafter) = config.drafter {
+                self.drafter = drafter;
+            }
+            if let Some(max_draft_tokens) = config.max_draft_tokens {
+                self.max_draft_tokens = max_draft_tokens;
+            }
+        }
+        let (min, max) = (self.min_draft_tokens, self.max_draft_tokens);
+        if min > max {
+            return Err(format!(
+                "--min-draft-tokens is {min}, more than --max-draft-tokens, which is {max}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What foretoken takes from vLLM's `--speculative-config`.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct SpeculativeConfig {
+    drafter: Option<String>,
+    max_draft_tokens: Option<usize>,
+}
+
+impl FromStr for SpeculativeConfig {
+    type Err = String;
+
+    fn from_str(json: &str) -> Result<Self, String> {
+        let object: Map<String, Value> =
+            serde_json::from_str(json).map_err(|error| format!("not a JSON object: {error}"))?;
+        let mut config = Self::default();
+        for (key, value) in &object {
+            match key.as_str() {
+                "method" => config.drafter = Some(drafter(value)?),
+                "num_speculative_tokens" => config.max_draft_tokens = Some(num_tokens(value)?),
+                key => return Err(format!("`{key}` {}", refusal(key))),
+            }
+        }
+        Ok(config)
+    }
+}
+
+fn drafter(method: &Value) -> Result<String, String> {
+    match method.as_str() {
+        Some("ngram") => Ok("lookup".to_owned()),
+        Some(name) if DRAFTERS.contains(&name) => Ok(name.to_owned()),
+        _ => Err(format!(
+            "`method` is {method}, expected \"ngram\" (the drafter lookup) or one of: {}",
+            DRAFTERS.join(", ")
+        )),
+    }
+}
+
+fn num_tokens(value: &Value) -> Result<usize, String> {
+    value
+        .as_u64()
+        .filter(|&number| number <= MAX_DRAFT_TOKENS as u64)
+        .map(|number| number as usize)
+        .ok_or_else(|| {
+            format!("`num_speculative_tokens` is {value}, expected 0 to {MAX_DRAFT_TOKENS}")
+        })
+}
+
+/// Why a key is not taken. To ignore one silently would run something other than what was asked for.
+fn refusal(key: &str) -> &'static str {
+    match key {
+        "prompt_lookup_min" | "prompt_lookup_max" => {
+            "is not needed: the drafter lookup continues the longest match, whatever its length"
+        }
+        "disable_by_batch_size" | "num_speculative_tokens_per_batch_size" => {
+            "is not needed: drafts shrink with the load by themselves, as their measured price says"
+        }
+        "rejection_sample_method"
+        | "draft_sample_method"
+        | "synthetic_acceptance_length"
+        | "synthetic_acceptance_rates" => {
+            "has no meaning here: the model draws every token itself, and drafts that match are kept"
+        }
+        "model"
+        | "revision"
+        | "quantization"
+        | "max_model_len"
+        | "draft_tensor_parallel_size"
+        | "use_heterogeneous_vocab" => "is about a draft model, and there is no such drafter yet",
+        "suffix_decoding_max_tree_depth"
+        | "suffix_decoding_max_cached_requests"
+        | "suffix_decoding_max_spec_factor"
+        | "suffix_decoding_min_token_prob" => {
+            "is about suffix decoding, and there is no such drafter yet"
+        }
+        _ => "is unknown, expected `method` or `num_speculative_tokens`",
+    }
+}

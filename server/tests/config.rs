@@ -1,0 +1,365 @@
+//! Command line, environment and file, as the binary reads them.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{Arg, Args};
+use foretoken_server::config::{self, Command, DtypeChoice, GenerateConfig, ServeConfig};
+use tempfile::NamedTempFile;
+
+/// Parses a line, split at spaces, and a file if `toml` holds anything.
+fn parse(line: &str, toml: &str) -> Result<Command, String> {
+    let file = file(toml);
+    let mut args = vec![OsString::from("foretoken")];
+    args.extend(line.split_whitespace().map(OsString::from));
+    if !toml.is_empty() {
+        args.extend(["--config".into(), file.path().into()]);
+    }
+    let mut command = config::parse(args).map_err(|error| error.to_string())?;
+    if let Command::Serve(serve) = &mut command {
+        serve.config = None;
+    }
+    Ok(command)
+}
+
+fn file(toml: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(toml.as_bytes()).expect("room for it");
+    file
+}
+
+fn serve(line: &str) -> ServeConfig {
+    match parse(line, "") {
+        Ok(Command::Serve(config)) => config,
+        other => panic!("`{line}`: {other:?}"),
+    }
+}
+
+fn generate(line: &str) -> GenerateConfig {
+    match parse(line, "") {
+        Ok(Command::Generate(config)) => config,
+        other => panic!("`{line}`: {other:?}"),
+    }
+}
+
+#[test]
+fn defaults() {
+    let config = serve("");
+    assert_eq!(config.host, "127.0.0.1");
+    assert_eq!((config.port, config.grpc_port), (8080, 50051));
+    assert_eq!((config.served_model_name, config.api_key), (vec![], None));
+    assert_eq!(config.max_num_queued_reqs, 256);
+    assert_eq!(config.log.to_string(), "info");
+    let engine = config.engine;
+    assert_eq!((engine.model, engine.dtype), (None, DtypeChoice::Auto));
+    assert_eq!((engine.max_model_len, engine.threads), (None, None));
+    assert_eq!(engine.max_num_seqs, 16);
+    assert_eq!(engine.max_num_batched_tokens, 512);
+    let drafts = engine.speculation;
+    assert_eq!(drafts.drafter, "trigram");
+    assert_eq!(drafts.trigram_table, None);
+    assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (8, 0));
+    assert_eq!(drafts.max_draft_depth, 63);
+}
+
+#[test]
+fn generate_takes_sampling_and_engine_options() {
+    let config = generate("generate -p hi");
+    assert_eq!((config.prompt.as_str(), config.max_tokens), ("hi", 256));
+    assert_eq!((config.raw, config.show_drafts), (false, false));
+    assert_eq!((config.temperature, config.seed), (None, None));
+
+    let config = generate(
+        "generate --prompt hi --raw --show-drafts --max-tokens 5 --temperature 0.5 --top-p 0.9 \
+         --top-k -1 --min-p 0.1 --seed 7 --dtype float32 --drafter lookup",
+    );
+    assert_eq!((config.raw, config.show_drafts), (true, true));
+    assert_eq!((config.max_tokens, config.seed), (5, Some(7)));
+    assert_eq!((config.temperature, config.top_p), (Some(0.5), Some(0.9)));
+    assert_eq!((config.top_k, config.min_p), (Some(-1), Some(0.1)));
+    assert_eq!(config.engine.dtype, DtypeChoice::Float32);
+    assert_eq!(config.engine.speculation.drafter, "lookup");
+}
+
+#[test]
+fn lines_and_files_that_mean_the_same() {
+    let ngram = r#"{"method":"ngram","num_speculative_tokens":5}"#;
+    let lines = [
+        ("serve --port 9", "--port 9"),
+        ("--served-model-name a b", "--served-model-name a,b"),
+        (&format!("--speculative-config {ngram}"), LOOKUP_5),
+        ("--speculative-config {}", ""),
+    ];
+    let files = [
+        ("# nothing", ""),
+        ("port = 9\nthreads = 4", "--port 9 --threads 4"),
+        ("port = '9'", "--port 9"),
+        ("max_num_seqs = 4", "--max-num-seqs 4"),
+        ("served-model-name = 'a'", "--served-model-name a"),
+        ("served-model-name = ['a', 'b']", "--served-model-name a b"),
+        (&format!("speculative-config = '{ngram}'"), LOOKUP_5),
+        (NGRAM_TABLE, LOOKUP_5),
+    ];
+    let both = [
+        ("--port 1", "port = 9\nthreads = 2", "--port 1 --threads 2"),
+        ("serve", "host = '::'", "--host ::"),
+        ("--port 8080", "port = 9", ""),
+        ("--port 1", "port = 'overridden'", "--port 1"),
+        (
+            "--served-model-name c",
+            "served-model-name = ['a']",
+            "--served-model-name c",
+        ),
+        (
+            "--max-draft-tokens 2",
+            "drafter = 'none'",
+            "--drafter none --max-draft-tokens 2",
+        ),
+    ];
+    let lines = lines.map(|(line, same)| (line, "", same));
+    let files = files.map(|(toml, same)| ("", toml, same));
+    for (line, toml, same) in lines.into_iter().chain(files).chain(both) {
+        assert_eq!(parse(line, toml), parse(same, ""), "`{line}` with `{toml}`");
+        assert!(parse(same, "").is_ok(), "`{same}`");
+    }
+}
+
+const LOOKUP_5: &str = "--drafter lookup --max-draft-tokens 5";
+const NGRAM_TABLE: &str = "[speculative-config]\nmethod = 'ngram'\nnum_speculative_tokens = 5";
+
+#[test]
+fn refused_lines_name_the_option_and_what_is_wrong() {
+    let cases = [
+        // line, what the message holds
+        ("nonsense", "nonsense"),
+        ("--port 9 serve", "serve | --port"),
+        ("generate", "--prompt"),
+        ("generate -p x --max-tokens 0", "--max-tokens | 0"),
+        ("--port 65536", "--port | 65536 | 65535"),
+        ("--port tcp://10.0.0.1:80", "--port | enableServiceLinks"),
+        ("--host=", "--host"),
+        ("--api-key=", "--api-key"),
+        ("--dtype int4", "int4 | bfloat16"),
+        ("--drafter magic", "magic | trigram, lookup, none"),
+        ("--max-num-seqs 0", "--max-num-seqs | 0"),
+        ("--max-num-seqs 18446744073709551615", "--max-num-seqs"),
+        ("--threads 0", "--threads"),
+        ("--max-draft-tokens 64", "--max-draft-tokens | 0..=63"),
+        ("--max-draft-depth 0", "--max-draft-depth | 1..=63"),
+        ("--min-draft-tokens 9", "is 9 | which is 8"),
+        ("--log a=b=c", "--log"),
+        ("--config /not/there", "/not/there | No such file"),
+    ];
+    let json_cases = [
+        ("{}x", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        (r#"{"method":"eagle3"}"#, "eagle3 | trigram, lookup, none"),
+        (r#"{"num_speculative_tokens":64}"#, "64 | 0 to 63"),
+        (r#"{"num_speculative_tokens":-1}"#, "-1 | 0 to 63"),
+        (
+            r#"{"prompt_lookup_max":4}"#,
+            "`prompt_lookup_max` | longest",
+        ),
+        (r#"{"model":"a/b"}"#, "`model` | draft model"),
+        (r#"{"metod":"ngram"}"#, "`metod` | unknown | `method`"),
+        ("{} --drafter none", "--speculative-config | --drafter"),
+        ("{} --max-draft-tokens 1", "--max-draft-tokens"),
+    ];
+    for (line, parts) in cases {
+        assert_refused(line, "", parts);
+    }
+    for (json, parts) in json_cases {
+        assert_refused(&format!("--speculative-config {json}"), "", parts);
+    }
+}
+
+#[test]
+fn refused_files_name_the_key_and_what_is_wrong() {
+    let cases = [
+        // file, what the message holds
+        ("port 9", "line 1 | port 9"),
+        ("prot = 9", "`prot` | not an option"),
+        ("config = 'x'", "`config` | not an option"),
+        ("help = 'x'", "`help` | not an option"),
+        ("port = true", "`port` | boolean"),
+        ("port = [1, 2]", "`port` | array"),
+        (
+            "served-model-name = ['a', 2.5]",
+            "`served-model-name` | float",
+        ),
+        ("model.path = 'x'", "`model` | table"),
+        ("port = -1", "--port | -1 | see also"),
+        ("threads = 4\n'threads' = 5", "duplicate key"),
+        (
+            "max-num-seqs = 4\nmax_num_seqs = 5",
+            "--max-num-seqs | see also",
+        ),
+        (
+            "drafter = 'none'\nspeculative-config = {}",
+            "--drafter | see also",
+        ),
+    ];
+    for (toml, parts) in cases {
+        assert_refused("", toml, parts);
+    }
+    assert_refused(
+        "--drafter none",
+        "speculative-config = {}",
+        "--drafter | see also",
+    );
+}
+
+fn assert_refused(line: &str, toml: &str, parts: &str) {
+    let message = parse(line, toml).expect_err(&format!("`{line}` with `{toml}`"));
+    for part in parts.split(" | ") {
+        assert!(
+            message.contains(part),
+            "`{line}` with `{toml}`: no `{part}` in {message}"
+        );
+    }
+}
+
+#[test]
+fn environment_stands_between_command_line_and_file() {
+    // The complaint about 63 guesses at least says how many may be made at most, and ends every run.
+    let cases = [
+        // environment, line, file, what the complaint says
+        ("", "", "", "which is 8"),
+        ("MAX_DRAFT_TOKENS=3", "", "", "which is 3"),
+        ("MAX_DRAFT_TOKENS=3", "serve", "", "which is 3"),
+        ("MAX_DRAFT_TOKENS=3", "generate -p x", "", "which is 3"),
+        (
+            "MAX_DRAFT_TOKENS=3",
+            "--max-draft-tokens 2",
+            "",
+            "which is 2",
+        ),
+        (
+            "MAX_DRAFT_TOKENS=3",
+            "",
+            "max-draft-tokens = 4",
+            "which is 3",
+        ),
+        (
+            "PORT=1",
+            "",
+            "port = 'x'\nmax-draft-tokens = 4",
+            "which is 4",
+        ),
+        (
+            r#"SPECULATIVE_CONFIG={"num_speculative_tokens":5}"#,
+            "",
+            "",
+            "which is 5",
+        ),
+        ("SERVED_MODEL_NAME=a,b API_KEY=x", "", "", "which is 8"),
+        ("MAX_NUM_SEQS=many", "", "", "'many' for '--max-num-seqs"),
+        ("API_KEY=", "", "", "--api-key"),
+    ];
+    for (environment, line, toml, complaint) in cases {
+        let file = file(toml);
+        let mut command = foretoken();
+        for (name, value) in environment
+            .split(' ')
+            .filter_map(|pair| pair.split_once('='))
+        {
+            command.env(format!("FORETOKEN_{name}"), value);
+        }
+        if !toml.is_empty() {
+            command.env("FORETOKEN_CONFIG", file.path());
+        }
+        command
+            .args(line.split_whitespace())
+            .args(["--min-draft-tokens", "63"]);
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{environment} `{line}`: {stderr}"
+        );
+        assert!(
+            stderr.contains(complaint),
+            "{environment} `{line}`: {stderr}"
+        );
+    }
+}
+
+/// The binary with nothing in its environment.
+fn foretoken() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_foretoken"));
+    command.env_clear();
+    command
+}
+
+#[test]
+fn the_api_key_stays_secret() {
+    let config = serve("--api-key hush");
+    assert_eq!(
+        config.api_key.as_ref().map(config::ApiKey::expose),
+        Some("hush")
+    );
+    assert!(!format!("{config:?}").contains("hush"));
+
+    let help = foretoken()
+        .arg("--help")
+        .env("FORETOKEN_API_KEY", "hush")
+        .output()
+        .unwrap();
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(
+        help.contains("--api-key") && !help.contains("hush"),
+        "{help}"
+    );
+}
+
+/// The server's options as they are defined.
+fn options() -> Vec<Arg> {
+    let command = ServeConfig::augment_args(clap::Command::new("serve"));
+    command.get_arguments().cloned().collect()
+}
+
+#[test]
+fn every_option_has_help_and_an_environment_variable() {
+    let help = parse("--help", "").unwrap_err();
+    for option in options() {
+        let flag = option.get_long().unwrap();
+        let variable = format!("FORETOKEN_{}", flag.replace('-', "_").to_uppercase());
+        assert_eq!(option.get_env(), Some(variable.as_ref()), "{flag}");
+        assert!(option.get_help_heading().is_some(), "{flag}");
+        assert!(help.contains(&format!("--{flag} ")), "{flag}: {help}");
+    }
+}
+
+#[test]
+fn the_documented_file_states_every_option_and_its_default() {
+    let documented = include_str!("../../deploy/foretoken.toml");
+    assert_eq!(parse("", documented), parse("", ""));
+
+    // `#key = value` is an option, `# text` is prose.
+    let settings: Vec<(&str, &str)> = (documented.lines())
+        .filter(|line| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1)
+        .map(|line| (line[1..].split_once(" = ").unwrap().0, &line[1..]))
+        .collect();
+    for &(key, setting) in &settings {
+        let config = parse("", setting).unwrap_or_else(|error| panic!("{setting}: {error}"));
+        let options = options();
+        let option = options
+            .iter()
+            .find(|option| option.get_long() == Some(key))
+            .unwrap();
+        let is_default = config == parse("", "").unwrap();
+        assert_eq!(
+            is_default,
+            !option.get_default_values().is_empty(),
+            "{setting}"
+        );
+    }
+    let mut documented: Vec<&str> = settings.iter().map(|&(key, _)| key).collect();
+    let options = options();
+    let mut defined: Vec<&str> = options.iter().filter_map(Arg::get_long).collect();
+    defined.retain(|&flag| flag != "config");
+    documented.sort_unstable();
+    defined.sort_unstable();
+    assert_eq!(documented, defined);
+}
