@@ -2,23 +2,22 @@
 
 use crate::source::ModelSource;
 
-#[cfg(feature = "embed-demo")]
-macro_rules! embed {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../demo/", $name)).as_slice())),*]
-    };
-}
-
 /// The carried model's files.
 #[cfg(feature = "embed-demo")]
 pub(crate) fn source() -> ModelSource {
-    ModelSource::Embedded(embed![
+    macro_rules! embed {
+        ($($name:literal),* $(,)?) => {
+            &[$(($name, include_bytes!(concat!("../demo/", $name)).as_slice())),*]
+        };
+    }
+    static FILES: &[(&str, &[u8])] = embed![
         "config.json",
         "generation_config.json",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
-    ])
+    ];
+    ModelSource::Embedded(FILES)
 }
 
 /// The folder that the model would be carried from.

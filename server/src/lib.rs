@@ -5,5 +5,6 @@
 pub mod admission;
 pub mod config;
 pub mod detokenize;
+pub mod engine;
 pub mod generation;
 pub mod request;

@@ -1,0 +1,129 @@
+//! Accepted paths become tokens: cut where the output ends, counted, sent, and kept in the cache.
+
+use candle_core::Result;
+use foretoken_draft::{Accepted, DraftTree};
+use foretoken_model::Token;
+
+use crate::engine::Engine;
+use crate::engine::scheduler::{Plan, Scheduled};
+use crate::engine::sequence::Sequence;
+use crate::engine::verify::Outcome;
+use crate::request::{Emitted, Event, Finish};
+
+impl Engine {
+    /// Makes a step's results permanent and gives the sequences back to the scheduler, or their blocks to the pool.
+    pub(crate) fn commit(
+        &mut self,
+        plan: Plan,
+        trees: &[DraftTree],
+        outcome: Outcome,
+    ) -> Result<()> {
+        let mut results = trees.iter().zip(outcome.accepted);
+        for scheduled in plan.scheduled {
+            let rooted = scheduled.reaches_root();
+            let Scheduled {
+                mut sequence,
+                num_rows,
+            } = scheduled;
+            if rooted && let Some((tree, accepted)) = results.next() {
+                if self.advance(&mut sequence, tree, &accepted)? {
+                    self.release(sequence);
+                    continue;
+                }
+            } else {
+                sequence.num_computed += num_rows;
+            }
+            self.scheduler.resume(sequence);
+        }
+        Ok(())
+    }
+
+    /// Puts the accepted tokens behind a sequence. True if it has ended, or nobody listens.
+    fn advance(
+        &mut self,
+        sequence: &mut Sequence,
+        tree: &DraftTree,
+        accepted: &Accepted,
+    ) -> Result<bool> {
+        let (tokens, finish) = self.cut(sequence, emitted(tree, accepted));
+        count(sequence, tree, &tokens);
+        if finish.is_none() {
+            self.target
+                .keep(&sequence.table, sequence.context_len(), &accepted.path)?;
+            sequence.num_computed = sequence.context_len() + accepted.path.len();
+            sequence
+                .tokens
+                .extend(tokens.iter().map(|emitted| emitted.token));
+        }
+        sequence.mark_token();
+        let ended = finish.is_some();
+        let event = Event {
+            tokens,
+            stats: sequence.stats.clone(),
+            finish,
+        };
+        Ok(!sequence.send(event) || ended)
+    }
+
+    /// Cuts the output at the first token that ends it.
+    fn cut(&self, sequence: &Sequence, mut tokens: Vec<Emitted>) -> (Vec<Emitted>, Option<Finish>) {
+        let ends = |(index, emitted): (usize, &Emitted)| {
+            let finish = self.ends(sequence, emitted.token);
+            finish
+                .or_else(|| (index + 1 == sequence.num_left()).then_some(Finish::Length))
+                .map(|f| (index, f))
+        };
+        let Some((index, finish)) = tokens.iter().enumerate().find_map(ends) else {
+            return (tokens, None);
+        };
+        tokens.truncate(index + 1);
+        (tokens, Some(finish))
+    }
+
+    fn ends(&self, sequence: &Sequence, token: Token) -> Option<Finish> {
+        if sequence.stopping.stop_token_ids.contains(&token) {
+            return Some(Finish::StopToken(token));
+        }
+        let is_eos = !sequence.stopping.ignore_eos && self.eos_token_ids.contains(&token);
+        is_eos.then_some(Finish::Eos(token))
+    }
+
+    /// Gives back all that a sequence held.
+    fn release(&mut self, mut sequence: Sequence) {
+        self.blocks.release(&mut sequence.table);
+        self.drafters.forget(sequence.id);
+    }
+}
+
+/// The path's tokens, each with its drafter, then the bonus token.
+fn emitted(tree: &DraftTree, accepted: &Accepted) -> Vec<Emitted> {
+    let path = accepted.path.iter().skip(1);
+    let drafted = path.map(|&node| Emitted {
+        token: tree.tokens()[node],
+        source: tree.source(node),
+    });
+    drafted
+        .chain([Emitted {
+            token: accepted.bonus,
+            source: None,
+        }])
+        .collect()
+}
+
+fn count(sequence: &mut Sequence, tree: &DraftTree, tokens: &[Emitted]) {
+    let stats = &mut sequence.stats;
+    let num_accepted = tokens
+        .iter()
+        .filter(|emitted| emitted.source.is_some())
+        .count();
+    stats.num_steps += 1;
+    stats.num_drafts += usize::from(tree.num_draft_tokens() > 0);
+    stats.num_draft_tokens += tree.num_draft_tokens();
+    stats.num_accepted_tokens += num_accepted;
+    if stats.accepted_per_pos.len() < num_accepted {
+        stats.accepted_per_pos.resize(num_accepted, 0);
+    }
+    for count in &mut stats.accepted_per_pos[..num_accepted] {
+        *count += 1;
+    }
+}

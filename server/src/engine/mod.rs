@@ -1,0 +1,120 @@
+//! The engine: one thread that owns model, cache, drafters and scheduler by value.
+
+mod budget;
+mod commit;
+mod drafters;
+mod scheduler;
+mod sequence;
+mod verify;
+
+use candle_core::Result;
+use foretoken_draft::Verified;
+use foretoken_model::{BlockPool, KvCache, Llama, SeqId, Token};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::request::Request;
+use budget::Budget;
+pub use drafters::Drafters;
+use scheduler::Scheduler;
+pub use scheduler::SchedulerOptions;
+use sequence::Sequence;
+use verify::Target;
+
+/// Slots of a block of the cache.
+pub const BLOCK_SIZE: usize = 16;
+
+/// Decides who runs, guesses, keeps the guesses that pay, checks them, keeps what holds.
+pub struct Engine {
+    scheduler: Scheduler,
+    blocks: BlockPool,
+    drafters: Drafters,
+    budget: Budget,
+    target: Target,
+    eos_token_ids: Vec<Token>,
+    next_seq: u64,
+}
+
+impl Engine {
+    /// An engine over a cache of `num_blocks` blocks of [`BLOCK_SIZE`] slots.
+    pub fn new(
+        llama: Llama,
+        eos_token_ids: Vec<Token>,
+        drafters: Drafters,
+        options: SchedulerOptions,
+        num_blocks: usize,
+    ) -> Result<Self> {
+        let cache = KvCache::new(
+            llama.config(),
+            num_blocks * BLOCK_SIZE,
+            llama.dtype(),
+            llama.device(),
+        )?;
+        Ok(Self {
+            scheduler: Scheduler::new(options),
+            blocks: BlockPool::new(num_blocks, BLOCK_SIZE),
+            drafters,
+            budget: Budget::default(),
+            target: Target::new(llama, cache, BLOCK_SIZE),
+            eos_token_ids,
+            next_seq: 0,
+        })
+    }
+
+    /// Works until the inbox is closed and everything that came through it has ended.
+    pub fn run(mut self, mut inbox: UnboundedReceiver<Request>) -> Result<()> {
+        loop {
+            if self.is_idle() {
+                debug_assert_eq!(self.num_free_blocks(), self.num_blocks(), "blocks leaked");
+                match inbox.blocking_recv() {
+                    Some(request) => self.add(request),
+                    None => return Ok(()),
+                }
+            }
+            while let Ok(request) = inbox.try_recv() {
+                self.add(request);
+            }
+            self.step()?;
+        }
+    }
+
+    /// Takes a request in, behind those that wait already.
+    pub fn add(&mut self, request: Request) {
+        let id = SeqId(self.next_seq);
+        self.next_seq += 1;
+        self.scheduler.add(Sequence::new(id, request));
+    }
+
+    /// One turn: decide who runs, guess, keep the guesses that pay, check them, keep what holds.
+    pub fn step(&mut self) -> Result<()> {
+        let mut plan = self.scheduler.plan(&mut self.blocks);
+        for &seq in &plan.forgotten {
+            self.drafters.forget(seq);
+        }
+        if plan.scheduled.is_empty() {
+            return Ok(());
+        }
+        let mut trees = self.drafters.propose(&plan.contexts());
+        self.budget.select(&plan, &mut trees);
+        let outcome = self.target.verify(&mut plan, &trees)?;
+        self.drafters.observe(&Verified {
+            rows: &outcome.rows,
+            hidden: &outcome.hidden,
+        });
+        self.commit(plan, &trees, outcome)
+    }
+
+    /// True if there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle()
+    }
+
+    /// Blocks of the cache that nobody owns; all of them whenever the engine is idle.
+    pub fn num_free_blocks(&self) -> usize {
+        self.blocks.num_free()
+    }
+
+    /// Blocks of the cache.
+    pub fn num_blocks(&self) -> usize {
+        self.blocks.num_blocks()
+    }
+}

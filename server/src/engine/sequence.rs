@@ -1,0 +1,112 @@
+//! A request in the engine.
+
+use std::time::Instant;
+
+use foretoken_draft::{Context, DraftTree};
+use foretoken_model::{BlockTable, Sampler, SeqId, Token};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::request::{Event, Request, Speculation, Stats, Stopping};
+
+/// A request in the engine: there are no phases, only tokens that are computed and tokens that are not yet.
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    pub(crate) id: SeqId,
+    /// Prompt and output, all committed.
+    pub(crate) tokens: Vec<Token>,
+    /// Tokens from the front on whose keys and values are in the cache. Always fewer than there are tokens.
+    pub(crate) num_computed: usize,
+    /// Where those lie.
+    pub(crate) table: BlockTable,
+    pub(crate) sampler: Sampler,
+    pub(crate) stopping: Stopping,
+    pub(crate) speculation: Speculation,
+    pub(crate) stats: Stats,
+    events: mpsc::Sender<Event>,
+    num_prompt_tokens: usize,
+    scheduled_at: Option<Instant>,
+    first_token_at: Option<Instant>,
+    /// Lets the next request in when the sequence is gone.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Sequence {
+    pub(crate) fn new(id: SeqId, request: Request) -> Self {
+        Self {
+            id,
+            num_prompt_tokens: request.prompt.len(),
+            sampler: Sampler::new(request.sampling, &request.prompt),
+            tokens: request.prompt,
+            num_computed: 0,
+            table: BlockTable::default(),
+            stopping: request.stopping,
+            speculation: request.speculation,
+            stats: Stats::default(),
+            events: request.events,
+            scheduled_at: None,
+            first_token_at: None,
+            _permit: request.permit,
+        }
+    }
+
+    /// Position of the tree's root: the last committed token.
+    pub(crate) fn context_len(&self) -> usize {
+        self.tokens.len() - 1
+    }
+
+    /// Committed tokens that are still to be computed, at least 1.
+    pub(crate) fn num_pending(&self) -> usize {
+        self.tokens.len() - self.num_computed
+    }
+
+    /// Tokens that may still be emitted.
+    pub(crate) fn num_left(&self) -> usize {
+        self.stopping.max_tokens - (self.tokens.len() - self.num_prompt_tokens)
+    }
+
+    /// Slots that a step needs which computes all that is pending and the largest tree.
+    pub(crate) fn num_slots_wanted(&self) -> usize {
+        self.context_len() + DraftTree::MAX_NODES
+    }
+
+    /// True if nobody waits for the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// What a drafter may see.
+    pub(crate) fn context(&self) -> Context<'_> {
+        // The bonus token behind the deepest node has to fit as well.
+        let max_draft_depth = self.speculation.max_draft_depth.min(self.num_left() - 1);
+        let max_draft_tokens = match max_draft_depth {
+            0 => 0,
+            _ => self.speculation.max_draft_tokens,
+        };
+        Context {
+            seq: self.id,
+            tokens: &self.tokens,
+            sampling: self.sampler.params(),
+            max_draft_tokens,
+            max_draft_depth,
+        }
+    }
+
+    /// Notes that rows of it are computed from now on.
+    pub(crate) fn mark_scheduled(&mut self) {
+        self.scheduled_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Counts the time until now as time to the first token, or as decoding if that is out.
+    pub(crate) fn mark_token(&mut self) {
+        let now = Instant::now();
+        let first = *self.first_token_at.get_or_insert(now);
+        self.stats.prefill = first - self.scheduled_at.unwrap_or(first);
+        self.stats.decode = now - first;
+    }
+
+    /// Sends an event; false if nobody waits for it.
+    pub(crate) fn send(&self, event: Event) -> bool {
+        // The channel has room for every event there can be, so it is closed if it takes no more.
+        self.events.try_send(event).is_ok()
+    }
+}

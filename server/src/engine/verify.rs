@@ -1,0 +1,106 @@
+//! One target forward over all rows of the plan and its trees, and what the target keeps of them.
+
+use candle_core::{Result, Tensor};
+use foretoken_draft::{Accepted, DraftTree, VerifiedRows, accept};
+use foretoken_model::{Batch, BlockTable, KvCache, Llama, SequenceRows};
+
+use crate::engine::scheduler::{Plan, Scheduled};
+
+/// The model that decides, and its cache.
+#[derive(Debug)]
+pub(crate) struct Target {
+    llama: Llama,
+    cache: KvCache,
+    block_size: usize,
+}
+
+/// What one forward gave.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// By rooted sequence: what was kept of its tree.
+    pub(crate) accepted: Vec<Accepted>,
+    /// By scheduled sequence: its rows.
+    pub(crate) rows: Vec<VerifiedRows>,
+    /// After the final norm. `[rows, hidden]`
+    pub(crate) hidden: Tensor,
+}
+
+impl Target {
+    pub(crate) fn new(llama: Llama, cache: KvCache, block_size: usize) -> Self {
+        Self {
+            llama,
+            cache,
+            block_size,
+        }
+    }
+
+    /// Computes the plan's rows and the trees' nodes, and follows the target down each tree.
+    pub(crate) fn verify(&mut self, plan: &mut Plan, trees: &[DraftTree]) -> Result<Outcome> {
+        let mut batch = Batch::new(self.block_size);
+        let mut rows = Vec::with_capacity(plan.scheduled.len());
+        let mut next_tree = trees.iter();
+        for scheduled in &plan.scheduled {
+            let tree = scheduled.reaches_root().then(|| next_tree.next()).flatten();
+            let first = batch.num_rows();
+            batch.push(sequence_rows(scheduled, tree));
+            rows.push(VerifiedRows {
+                seq: scheduled.sequence.id,
+                tokens: batch.tokens()[first..].to_vec(),
+                slots: batch.slot_mapping()[first..].to_vec(),
+            });
+        }
+        let output = self.llama.forward(&batch, &mut self.cache)?;
+
+        let rooted = plan
+            .scheduled
+            .iter_mut()
+            .filter(|scheduled| scheduled.reaches_root());
+        let mut first_row = 0;
+        let accepted = rooted
+            .zip(trees)
+            .map(|(Scheduled { sequence, .. }, tree)| {
+                let accepted = accept(tree, |node| {
+                    let position = sequence.context_len() + tree.depth(node) + 1;
+                    sequence
+                        .sampler
+                        .sample(output.logits.row(first_row + node), position)
+                });
+                first_row += tree.num_nodes();
+                accepted
+            })
+            .collect();
+        Ok(Outcome {
+            accepted,
+            rows,
+            hidden: output.hidden,
+        })
+    }
+
+    /// Moves the cache rows of an accepted path to the front, behind the context.
+    pub(crate) fn keep(
+        &mut self,
+        table: &BlockTable,
+        context_len: usize,
+        path: &[usize],
+    ) -> Result<()> {
+        let physical = |slot| table.physical(context_len + slot, self.block_size);
+        let moves: Vec<(u32, u32)> = (path.iter().enumerate())
+            .filter(|&(place, &node)| place != node)
+            .map(|(place, &node)| (physical(node), physical(place)))
+            .collect();
+        self.cache.move_rows(&moves)
+    }
+}
+
+fn sequence_rows<'a>(scheduled: &'a Scheduled, tree: Option<&'a DraftTree>) -> SequenceRows<'a> {
+    let sequence = &scheduled.sequence;
+    let start = sequence.num_computed;
+    SequenceRows {
+        table: &sequence.table,
+        context_len: sequence.context_len(),
+        start,
+        tokens: &sequence.tokens[start..start + scheduled.num_rows],
+        draft_tokens: tree.map_or(&[], |tree| &tree.tokens()[1..]),
+        ancestors: tree.map_or(&[], |tree| &tree.ancestors()[1..]),
+    }
+}
