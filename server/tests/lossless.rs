@@ -1,0 +1,294 @@
+//! Promise 1: the same prompt, parameters and seed give the same tokens, whatever drafts, however much, whoever else is
+//! in the batch, and however the prompt is cut. Lists of tokens are equal; there is no tolerance.
+
+#[path = "support/engine.rs"]
+mod support;
+
+use foretoken_draft::Drafter;
+use foretoken_model::{Dtype, LoadedModel, ModelSource, SamplingParams, Token};
+use support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
+
+const DRAFTERS: [&str; 7] = [
+    "none", "trigram", "lookup", "wrong", "right", "hidden", "mix",
+];
+const BUDGETS: [usize; 4] = [1, 4, 16, 63];
+const TEMPERATURES: [f32; 4] = [0.0, 0.7, 1.0, 1.3];
+const DTYPES: [Dtype; 2] = [Dtype::Float32, Dtype::Bfloat16];
+const CHUNKS: [usize; 2] = [512, 7];
+
+/// One way of answering, by its place in each list above.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    drafter: usize,
+    budget: usize,
+    temperature: usize,
+    filters: usize,
+    crowd: usize,
+    chunk: usize,
+    dtype: usize,
+}
+
+/// Levels of each factor, in the order of the fields of `Cell`.
+const LEVELS: [usize; 7] = [
+    DRAFTERS.len(),
+    BUDGETS.len(),
+    TEMPERATURES.len(),
+    2,
+    2,
+    CHUNKS.len(),
+    DTYPES.len(),
+];
+
+impl Cell {
+    fn new([drafter, budget, temperature, filters, crowd, chunk, dtype]: [usize; 7]) -> Self {
+        Self {
+            drafter,
+            budget,
+            temperature,
+            filters,
+            crowd,
+            chunk,
+            dtype,
+        }
+    }
+
+    /// All cells there are.
+    fn all() -> Vec<[usize; 7]> {
+        let num_cells = LEVELS.iter().product();
+        let cell = |mut index: usize| {
+            LEVELS.map(|levels| {
+                let level = index % levels;
+                index /= levels;
+                level
+            })
+        };
+        (0..num_cells).map(cell).collect()
+    }
+
+    /// Few cells in which every level of every factor meets every level of every other.
+    fn pairwise() -> Vec<[usize; 7]> {
+        let pairs_of = |cell: [usize; 7]| {
+            let pair = move |a: usize, b: usize| (a, cell[a], b, cell[b]);
+            (0..7).flat_map(move |a| (a + 1..7).map(move |b| pair(a, b)))
+        };
+        let all = Self::all();
+        let mut open: std::collections::BTreeSet<_> =
+            all.iter().flat_map(|&cell| pairs_of(cell)).collect();
+        let mut chosen = Vec::new();
+        while !open.is_empty() {
+            let gain =
+                |cell: &[usize; 7]| pairs_of(*cell).filter(|pair| open.contains(pair)).count();
+            let best = *all.iter().max_by_key(|cell| gain(cell)).unwrap();
+            pairs_of(best).for_each(|pair| _ = open.remove(&pair));
+            chosen.push(best);
+        }
+        chosen
+    }
+}
+
+/// Prompts of a model, and what plain decoding, each request alone, says to them.
+struct Bench {
+    source: ModelSource,
+    prompts: Vec<Vec<Token>>,
+    num_tokens: usize,
+    vocab_size: usize,
+}
+
+impl Bench {
+    fn stories() -> Self {
+        let texts = [
+            "Once upon a time",
+            "Lily and Ben",
+            "The big red dog was very sad because",
+            "One day, a",
+            "Tom had a ball. Tom had a ball. Tom had a",
+            "\"Can I",
+        ];
+        Self::new(stories(), &texts, 24)
+    }
+
+    fn demo() -> Self {
+        let texts = [
+            "<|im_start|>user\nI want to find a restaurant in San Jose.<|im_end|>\n<|im_start|>assistant\n",
+            "<|im_start|>user\nWhat is 12 plus 30?<|im_end|>\n<|im_start|>assistant\n",
+            "Once upon a time there was",
+            "fn main() {\n    let x = 1;\n    let y = 2;\n    println!(\"{}\", x",
+            "<|im_start|>user\nBook me a hotel in Paris, please. Book me a hotel in Paris.<|im_end|>\n\
+             <|im_start|>assistant\n",
+            "The",
+        ];
+        Self::new(demo(), &texts, 32)
+    }
+
+    fn new(source: ModelSource, texts: &[&str], num_tokens: usize) -> Self {
+        let model =
+            LoadedModel::load(&source, Dtype::Auto, None, &candle_core::Device::Cpu).unwrap();
+        let prompts = texts
+            .iter()
+            .map(|text| model.tokenizer.encode(text, true).unwrap())
+            .collect();
+        Self {
+            source,
+            prompts,
+            num_tokens,
+            vocab_size: model.llama.config().vocab_size,
+        }
+    }
+
+    /// The bench's requests under a cell's temperature and filters, each with a seed of its own.
+    fn asks(&self, cell: Cell) -> Vec<Ask> {
+        let ask = |(index, prompt): (usize, &Vec<Token>)| {
+            let mut sampling = SamplingParams {
+                temperature: TEMPERATURES[cell.temperature],
+                seed: 1000 + index as u64,
+                ..SamplingParams::greedy()
+            };
+            if cell.filters == 1 {
+                sampling.top_k = 40;
+                sampling.top_p = 0.9;
+                sampling.min_p = 0.02;
+                sampling.presence_penalty = 0.5;
+                sampling.frequency_penalty = 0.3;
+                sampling.repetition_penalty = 1.2;
+                sampling.logit_bias = vec![(5, 2.0), (7, -3.0)];
+            }
+            Ask::new(prompt.clone(), sampling, self.num_tokens)
+        };
+        self.prompts.iter().enumerate().map(ask).collect()
+    }
+
+    fn plain(&self, cell: Cell) -> Vec<Answer> {
+        let mut engine = Setup::new(self.source.clone(), DTYPES[cell.dtype]).engine(Vec::new());
+        let alone = |ask| answers(&mut engine, vec![ask]).remove(0);
+        self.asks(cell).into_iter().map(alone).collect()
+    }
+
+    fn drafters(&self, plain: &[Answer]) -> Vec<Box<dyn Drafter>> {
+        let whole =
+            |(prompt, answer): (&Vec<Token>, &Answer)| [prompt.as_slice(), &answer.tokens].concat();
+        let sequences: Vec<Vec<Token>> = self.prompts.iter().zip(plain).map(whole).collect();
+        let prophet = |name, prophecy| -> Box<dyn Drafter> {
+            Box::new(Prophet {
+                name,
+                prophecy,
+                sequences: sequences.clone(),
+                vocab_size: self.vocab_size,
+            })
+        };
+        vec![
+            prophet("right", Prophecy::Right),
+            prophet("wrong", Prophecy::Wrong),
+            prophet("hidden", Prophecy::Hidden),
+        ]
+    }
+
+    /// Answers as a cell says and compares with plain decoding.
+    fn check(&self, cell: Cell, plain: &[Answer]) {
+        let setup = Setup {
+            max_prefill_chunk: CHUNKS[cell.chunk],
+            ..Setup::new(self.source.clone(), DTYPES[cell.dtype])
+        };
+        let mut engine = setup.engine(self.drafters(plain));
+        let budget = BUDGETS[cell.budget];
+        let drafter = |index: usize| match DRAFTERS[cell.drafter] {
+            "none" => None,
+            "mix" => [
+                None,
+                Some("trigram"),
+                Some("lookup"),
+                Some("wrong"),
+                Some("right"),
+                Some("hidden"),
+            ][index % 6],
+            name => Some(name),
+        };
+        let asks = self.asks(cell).into_iter().enumerate();
+        let asks: Vec<Ask> = asks
+            .map(|(index, ask)| ask.drafted(drafter(index), budget))
+            .collect();
+        let got: Vec<Answer> = match cell.crowd {
+            0 => asks
+                .into_iter()
+                .take(2)
+                .flat_map(|ask| answers(&mut engine, vec![ask]))
+                .collect(),
+            _ => answers(&mut engine, asks),
+        };
+        for (index, (got, plain)) in got.iter().zip(plain).enumerate() {
+            assert_eq!(got.tokens, plain.tokens, "{cell:?}, request {index}");
+            assert_eq!(got.finish, plain.finish, "{cell:?}, request {index}");
+            self.check_counters(drafter(index), budget, got);
+        }
+    }
+
+    /// An engine that ignored its trees, or followed them where it should not, would be found out here.
+    fn check_counters(&self, drafter: Option<&str>, budget: usize, got: &Answer) {
+        let stats = &got.stats;
+        assert_eq!(stats.num_steps + stats.num_accepted_tokens, self.num_tokens);
+        assert_eq!(
+            stats.accepted_per_pos.iter().sum::<usize>(),
+            stats.num_accepted_tokens
+        );
+        match drafter {
+            None => assert_eq!((stats.num_drafts, stats.num_draft_tokens), (0, 0)),
+            Some("wrong") => {
+                assert_eq!(stats.num_accepted_tokens, 0);
+                assert!(stats.num_draft_tokens >= self.num_tokens - 1);
+            }
+            Some("right") => assert_eq!(stats.num_steps, self.num_tokens.div_ceil(budget + 1)),
+            // Half of the nodes are decoys.
+            Some("hidden") => assert_eq!(
+                stats.num_steps,
+                self.num_tokens.div_ceil(budget.div_ceil(2) + 1)
+            ),
+            Some(_) => assert!(stats.num_accepted_tokens <= stats.num_draft_tokens),
+        }
+    }
+
+    /// Checks cells, computing plain answers once for all cells that share them.
+    fn check_all(&self, mut cells: Vec<[usize; 7]>) {
+        let shared = |cell: &[usize; 7]| (cell[6], cell[2], cell[3]);
+        cells.sort_by_key(shared);
+        for cells in cells.chunk_by(|a, b| shared(a) == shared(b)) {
+            let plain = self.plain(Cell::new(cells[0]));
+            cells
+                .iter()
+                .for_each(|&cell| self.check(Cell::new(cell), &plain));
+        }
+    }
+}
+
+#[test]
+fn every_cell_on_a_tiny_model_says_what_plain_decoding_says() {
+    Bench::stories().check_all(Cell::all());
+}
+
+#[test]
+fn a_pairwise_cover_on_the_carried_model_says_what_plain_decoding_says() {
+    let cells = Cell::pairwise();
+    println!("{} cells", cells.len());
+    Bench::demo().check_all(cells);
+}
+
+#[test]
+fn seeds_matter_above_temperature_zero_and_only_there() {
+    let bench = Bench::stories();
+    for (temperature, expect_equal) in [(0, true), (1, false), (2, false)] {
+        let cell = Cell::new([0, 0, temperature, 0, 0, 0, 0]);
+        let mut engine = Setup::new(bench.source.clone(), Dtype::Float32).engine(Vec::new());
+        let asks = (0..4).map(|seed| {
+            let mut ask = bench.asks(cell).remove(0);
+            ask.sampling.seed = seed;
+            ask
+        });
+        let got = answers(&mut engine, asks.collect());
+        for pair in got.windows(2) {
+            assert_eq!(
+                pair[0].tokens == pair[1].tokens,
+                expect_equal,
+                "at {}",
+                TEMPERATURES[temperature]
+            );
+        }
+    }
+}
