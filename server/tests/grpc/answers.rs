@@ -47,11 +47,49 @@ async fn a_stream_strung_together_is_the_unary_answer() {
 }
 
 #[tokio::test]
+async fn text_goes_as_far_as_asked() {
+    let (frontend, inbox) = support::frontend(4);
+    support::echo(inbox, Duration::ZERO);
+    let served = serve(frontend, None).await;
+    let all = "Once upon a time<|im_end|>";
+    type Ask = fn(&mut StoppingCriteria, &mut ResponseOptions);
+    let cases: [(Ask, &str); 5] = [
+        (|_, _| {}, "Once upon a time"),
+        (
+            |_, response| response.skip_special_tokens = Some(false),
+            all,
+        ),
+        (|_, response| response.output_text = Some(false), ""),
+        (
+            |stopping, _| stopping.stop_strings = vec!["pon a".into()],
+            "Once u",
+        ),
+        (
+            |stopping, _| {
+                stopping.stop_strings = vec!["pon a".into()];
+                stopping.include_stop_strings = true;
+            },
+            "Once upon a",
+        ),
+    ];
+    for (ask, text) in cases {
+        let mut request = continuing(&[], 5);
+        request.prompt = Some(generate_request::Prompt::Text(all.into()));
+        let GenerateRequest {
+            stopping, response, ..
+        } = &mut request;
+        ask(stopping.as_mut().unwrap(), response.as_mut().unwrap());
+        let output = unary(&served, request).await.unwrap().outputs.unwrap();
+        assert_eq!(output.text, text);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_tells_what_was_asked_for() {
     let (frontend, inbox) = support::frontend(4);
     support::echo(inbox, Duration::ZERO);
     let served = serve(frontend, None).await;
-    // (prompt ids, output ids) asked for and given.
+    // Prompt ids, output ids.
     for (prompt, output) in [(false, false), (true, false), (false, true)] {
         let mut request = continuing(&[5, 6], 3);
         request.sampling.get_or_insert_default().seed = Some(u64::MAX);
