@@ -1,5 +1,7 @@
 //! In float32, logits equal those of candle-transformers' own Llama.
 
+#![cfg(test)]
+
 mod common;
 
 use candle_core::{DType, Device, Tensor};

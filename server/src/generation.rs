@@ -33,6 +33,8 @@ pub struct Chunk {
     pub text: String,
     /// The tokens of this step, those behind a stop string left out.
     pub tokens: Vec<Emitted>,
+    /// How many bytes of `text` each token let out; what the end of the output let out counts as the last one's.
+    pub text_lens: Vec<usize>,
     /// Running totals, this chunk included.
     pub stats: Stats,
     /// Set on the last chunk.
@@ -65,6 +67,7 @@ impl Generation {
             let chunk = chunk?;
             whole.text.push_str(&chunk.text);
             whole.tokens.extend(chunk.tokens);
+            whole.text_lens.extend(chunk.text_lens);
             whole.stats = chunk.stats;
             whole.finish = chunk.finish;
         }
@@ -74,37 +77,52 @@ impl Generation {
     /// Text of an event's tokens, cut at the token that completes a stop string.
     fn read(&mut self, event: Event) -> Chunk {
         let Event {
-            mut tokens,
-            mut stats,
-            mut finish,
-        } = event;
-        let mut text = String::new();
-        let silent = usize::from(
-            !self.include_stop && matches!(finish, Some(Finish::Eos(_) | Finish::StopToken(_))),
-        );
-        for index in 0..tokens.len() - silent {
-            let pushed = self.text.push(tokens[index].token);
-            text.push_str(&pushed.text);
-            if let Some(stop) = pushed.stop {
-                let cut = tokens.split_off(index + 1);
-                stats.uncount(tokens.len(), &cut);
-                finish = Some(Finish::StopString(stop));
-                return Chunk {
-                    text,
-                    tokens,
-                    stats,
-                    finish,
-                };
-            }
-        }
-        if finish.is_some() {
-            text.push_str(&self.text.finish());
-        }
-        Chunk {
-            text,
             tokens,
             stats,
             finish,
+        } = event;
+        let mut chunk = Chunk {
+            text: String::new(),
+            tokens,
+            text_lens: Vec::new(),
+            stats,
+            finish,
+        };
+        for index in 0..chunk.tokens.len() {
+            let is_last = index + 1 == chunk.tokens.len();
+            if is_last && self.is_silent(&chunk) {
+                chunk.push_text("");
+                continue;
+            }
+            let pushed = self.text.push(chunk.tokens[index].token);
+            chunk.push_text(&pushed.text);
+            if let Some(stop) = pushed.stop {
+                let cut = chunk.tokens.split_off(index + 1);
+                chunk.stats.uncount(chunk.tokens.len(), &cut);
+                chunk.finish = Some(Finish::StopString(stop));
+                return chunk;
+            }
         }
+        if chunk.finish.is_some() {
+            let rest = self.text.finish();
+            chunk.text.push_str(&rest);
+            if let Some(last) = chunk.text_lens.last_mut() {
+                *last += rest.len();
+            }
+        }
+        chunk
+    }
+
+    /// True if the chunk's last token only says that the output has ended.
+    fn is_silent(&self, chunk: &Chunk) -> bool {
+        let says_end = matches!(chunk.finish, Some(Finish::Eos(_) | Finish::StopToken(_)));
+        says_end && !self.include_stop
+    }
+}
+
+impl Chunk {
+    fn push_text(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text_lens.push(text.len());
     }
 }

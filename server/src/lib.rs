@@ -1,10 +1,17 @@
 //! The pipeline: an async edge around one engine thread.
 //!
-//! The modules stand in the order of the data.
+//! The modules stand in the order of the data: what starts it all, the doors, admission, the engine, and the way out.
+
+pub mod config;
+
+pub mod api_key;
+pub mod grpc;
 
 pub mod admission;
-pub mod config;
-pub mod detokenize;
-pub mod engine;
-pub mod generation;
 pub mod request;
+
+pub mod engine;
+
+pub mod generation;
+
+pub mod detokenize;

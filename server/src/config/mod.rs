@@ -14,7 +14,7 @@ use clap::{ArgMatches, CommandFactory, Error, FromArgMatches, Parser, Subcommand
 
 pub use engine::{DtypeChoice, EngineOptions};
 pub use generate::GenerateConfig;
-pub use serve::{ApiKey, ServeConfig};
+pub use serve::ServeConfig;
 pub use speculation::SpeculationOptions;
 
 /// Serves a language model over HTTP and gRPC, and guesses ahead to answer faster.

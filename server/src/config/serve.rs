@@ -1,11 +1,12 @@
 //! Options of `foretoken serve`.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use tracing_subscriber::filter::Targets;
+
+use crate::api_key::ApiKey;
 
 use super::EngineOptions;
 use super::engine::count;
@@ -46,7 +47,7 @@ pub struct ServeConfig {
     /// Key that clients must send [default: anyone may ask]; better set by FORETOKEN_API_KEY, as others see command lines
     #[arg(
         long, env = "FORETOKEN_API_KEY", value_name = "KEY", hide_env_values = true,
-        value_parser = NonEmptyStringValueParser::new().map(ApiKey)
+        value_parser = NonEmptyStringValueParser::new().map(ApiKey::new)
     )]
     pub api_key: Option<ApiKey>,
 
@@ -74,23 +75,6 @@ pub struct ServeConfig {
     /// The engine behind it.
     #[command(flatten)]
     pub engine: EngineOptions,
-}
-
-/// What clients must send; does not show itself.
-#[derive(Clone, PartialEq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// The key, to compare with what a client sent.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(..)")
-    }
 }
 
 fn port(text: &str) -> Result<u16, String> {

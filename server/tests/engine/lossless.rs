@@ -1,12 +1,9 @@
 //! Promise 1: the same prompt, parameters and seed give the same tokens, whatever drafts, however much, whoever else is
 //! in the batch, and however the prompt is cut. Lists of tokens are equal; there is no tolerance.
 
-#[path = "support/engine.rs"]
-mod support;
-
+use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::Drafter;
 use foretoken_model::{Dtype, LoadedModel, ModelSource, SamplingParams, Token};
-use support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 
 const DRAFTERS: [&str; 7] = [
     "none", "trigram", "lookup", "wrong", "right", "hidden", "mix",

@@ -1,0 +1,128 @@
+//! `foretoken generate`: one prompt answered on the terminal, its guesses shown if asked for.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, Result};
+use foretoken_model::chat_template::Message;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::admission::{Frontend, Prompt, RawRequest, RawSampling, RawSpeculation};
+use crate::config::GenerateConfig;
+use crate::generation::Chunk;
+use crate::launch::launch;
+use crate::request::Stats;
+
+/// Prints the answer as it comes. With `--show-drafts`, tokens are coloured by who guessed them, and the same request
+/// is decoded plainly afterwards for comparison.
+pub fn generate(config: GenerateConfig) -> Result<()> {
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+        .with(config.log.clone())
+        .init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let frontend = launch(&config.engine, &[], 1)?.frontend;
+    runtime.block_on(answer(&config, &frontend))
+}
+
+async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()> {
+    let mut request = request(config);
+    let mut generation = frontend.admit(request.clone()).await?;
+    request.sampling.seed = Some(generation.seed);
+    let mut out = anstream::stdout().lock();
+    let mut text = String::new();
+    let mut stats = Stats::default();
+    while let Some(chunk) = generation.next().await {
+        let chunk = chunk?;
+        match config.show_drafts {
+            true => write_coloured(&mut out, &chunk)?,
+            false => write!(out, "{}", chunk.text)?,
+        }
+        out.flush()?;
+        text.push_str(&chunk.text);
+        stats = chunk.stats;
+    }
+    writeln!(out)?;
+    if config.show_drafts {
+        request.speculation.drafter = Some("none".to_owned());
+        let plain = frontend.admit(request).await?.collect().await.context("plain decoding")?;
+        writeln!(out)?;
+        write_summary(&mut out, &stats, &plain.stats)?;
+        let same = if plain.text == text { "the same text" } else { "ANOTHER TEXT, which is a bug" };
+        writeln!(out, "seed {}: plain decoding says {same}", generation.seed)?;
+    }
+    Ok(())
+}
+
+fn request(config: &GenerateConfig) -> RawRequest {
+    let prompt = match config.raw {
+        true => Prompt::Text(config.prompt.clone()),
+        false => Prompt::Chat(vec![Message { role: "user".to_owned(), content: config.prompt.clone() }]),
+    };
+    RawRequest {
+        prompt,
+        sampling: RawSampling {
+            temperature: config.temperature,
+            top_k: config.top_k,
+            top_p: config.top_p,
+            min_p: config.min_p,
+            seed: config.seed,
+            ..RawSampling::default()
+        },
+        max_tokens: Some(config.max_tokens),
+        speculation: RawSpeculation::default(),
+        ..RawRequest::default()
+    }
+}
+
+/// Each drafter has its colour; what the model had to say itself has none.
+fn style(source: Option<&str>) -> Style {
+    match source {
+        None => Style::new(),
+        Some("trigram") => AnsiColor::Green.on_default(),
+        Some("lookup") => AnsiColor::Cyan.on_default(),
+        Some(_) => AnsiColor::Magenta.on_default(),
+    }
+}
+
+fn write_coloured(out: &mut impl Write, chunk: &Chunk) -> std::io::Result<()> {
+    let mut text = chunk.text.as_str();
+    for (emitted, &len) in chunk.tokens.iter().zip(&chunk.text_lens) {
+        let (piece, rest) = text.split_at(len);
+        let style = style(emitted.source);
+        write!(out, "{style}{piece}{style:#}")?;
+        text = rest;
+    }
+    Ok(())
+}
+
+fn write_summary(out: &mut impl Write, stats: &Stats, plain: &Stats) -> std::io::Result<()> {
+    for (name, meaning) in [("trigram", "guessed by trigram"), ("lookup", "guessed by lookup")] {
+        let style = style(Some(name));
+        write!(out, "{style}{meaning}{style:#}   ")?;
+    }
+    writeln!(out, "said by the model alone\n")?;
+    let num_tokens = stats.num_steps + stats.num_accepted_tokens;
+    writeln!(out, "{num_tokens} tokens in {} steps, plain decoding took {}", stats.num_steps, plain.num_steps)?;
+    writeln!(
+        out,
+        "{} of {} guesses were right, {:.2} tokens per step",
+        stats.num_accepted_tokens,
+        stats.num_draft_tokens,
+        num_tokens as f64 / stats.num_steps.max(1) as f64
+    )?;
+    let (drafted, undrafted) = (speed(num_tokens, stats.decode), speed(num_tokens, plain.decode));
+    if let (Some(drafted), Some(undrafted)) = (drafted, undrafted) {
+        let ratio = drafted / undrafted;
+        writeln!(out, "{drafted:.0} tokens/s, plain decoding {undrafted:.0}: {ratio:.2} times as fast")?;
+    }
+    Ok(())
+}
+
+/// Tokens per second after the first; none if there is only one.
+fn speed(num_tokens: usize, decode: Duration) -> Option<f64> {
+    (num_tokens > 1 && !decode.is_zero()).then(|| (num_tokens - 1) as f64 / decode.as_secs_f64())
+}

@@ -1,0 +1,138 @@
+//! The gRPC door: `foretoken.v1.Inference`, health and reflection on one port.
+
+mod convert;
+mod deadline;
+mod service;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foretoken_proto::FILE_DESCRIPTOR_SET;
+use foretoken_proto::v1::inference_server::{InferenceServer, SERVICE_NAME};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::admission::Frontend;
+use crate::api_key::ApiKey;
+use deadline::Deadline;
+use service::Calls;
+
+/// Room for a prompt of a million tokens, as text or as ids.
+const MAX_REQUEST_BYTES: usize = 16 << 20;
+
+/// How often a silent client is asked whether it is still there; one that is not holds its place for nothing.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// What health checks may ask for: the server as a whole, and the service.
+const HEALTH_NAMES: [&str; 2] = ["", SERVICE_NAME];
+
+/// What the gRPC door serves, and the handles on it.
+#[derive(Debug)]
+pub struct Door {
+    /// Inference, health and reflection.
+    pub routes: Routes,
+    health: HealthReporter,
+    /// Every call under way holds a receiver.
+    calls: watch::Sender<()>,
+}
+
+impl Door {
+    /// Asks inference calls for the key, if there is one; health and reflection are open.
+    pub async fn new(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Self {
+        let calls = watch::Sender::new(());
+        let inference = InferenceServer::new(Calls::new(frontend, calls.clone()))
+            .max_decoding_message_size(MAX_REQUEST_BYTES);
+        let api_key = api_key.map(Arc::new);
+        let inference =
+            InterceptedService::new(inference, move |call| enter(call, api_key.as_deref()));
+
+        let (health, health_server) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("descriptors that the build has written");
+
+        let door = Self {
+            routes: Routes::new(inference)
+                .add_service(health_server)
+                .add_service(reflection),
+            health,
+            calls,
+        };
+        door.set_health(ServingStatus::Serving).await;
+        door
+    }
+
+    async fn set_health(&self, status: ServingStatus) {
+        for name in HEALTH_NAMES {
+            self.health.set_service_status(name, status).await;
+        }
+    }
+
+    /// Reports the engine's death for as long as this is polled; never resolves.
+    async fn watch_engine(&self, frontend: &Frontend) {
+        frontend.engine_gone().await;
+        self.set_health(ServingStatus::NotServing).await;
+        std::future::pending().await
+    }
+
+    /// Refuses new calls, and resolves when those under way are done.
+    async fn drain(mut self, frontend: &Frontend) {
+        frontend.drain();
+        self.set_health(ServingStatus::NotServing).await;
+        self.calls.closed().await;
+        // Ends the streams of those who watch it, which would keep their connections open.
+        for name in HEALTH_NAMES {
+            self.health.clear_service_status(name).await;
+        }
+    }
+}
+
+/// Serves until `shutdown` resolves and the calls that are then under way are done. In between the door stays
+/// open, so that health checks and new calls get an answer: that the server is shutting down.
+pub async fn serve(
+    frontend: Arc<Frontend>,
+    api_key: Option<ApiKey>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let door = Door::new(Arc::clone(&frontend), api_key).await;
+    let routes = door.routes.clone();
+    let drained = async {
+        tokio::select! {
+            () = shutdown => {}
+            () = door.watch_engine(&frontend) => {}
+        }
+        door.drain(&frontend).await;
+    };
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(
+            // Each step's tokens leave at once.
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            drained,
+        )
+        .await
+}
+
+/// Before a call's message is read: who calls, and how long they will wait.
+fn enter(mut call: Request<()>, api_key: Option<&ApiKey>) -> Result<Request<()>, Status> {
+    let authorization = call.metadata().get("authorization");
+    if !api_key.is_none_or(|key| key.accepts(authorization.map(|value| value.as_bytes()))) {
+        return Err(Status::unauthenticated(
+            "the metadata `authorization` must be `Bearer` and the API key",
+        ));
+    }
+    let deadline = Deadline::from_metadata(call.metadata())?;
+    call.extensions_mut().insert(deadline);
+    Ok(call)
+}

@@ -1,0 +1,140 @@
+//! The calls of `foretoken.v1.Inference`.
+
+use std::sync::Arc;
+
+use foretoken_proto::v1::inference_server::Inference;
+use foretoken_proto::v1::{GenerateRequest, GenerateResponse};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use tokio::sync::watch;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::convert::{self, ResponseWriter};
+use super::deadline::Deadline;
+use crate::admission::Frontend;
+use crate::generation::Generation;
+
+/// The metadata that tells calls apart.
+const REQUEST_ID: &str = "x-request-id";
+
+/// A longer id might make the response's metadata too large for the client.
+const MAX_REQUEST_ID_BYTES: usize = 256;
+
+/// The service: turns calls into generations.
+#[derive(Debug)]
+pub(super) struct Calls {
+    frontend: Arc<Frontend>,
+    under_way: watch::Sender<()>,
+}
+
+impl Calls {
+    /// Every call holds a receiver of `under_way` until it is done.
+    pub(super) fn new(frontend: Arc<Frontend>, under_way: watch::Sender<()>) -> Self {
+        Self {
+            frontend,
+            under_way,
+        }
+    }
+
+    /// Admits a call's request.
+    async fn begin(&self, call: Request<GenerateRequest>) -> Result<Answer, Status> {
+        let under_way = self.under_way.subscribe();
+        let deadline: Deadline = call.extensions().get().copied().unwrap_or_default();
+        let request = call.into_inner();
+        let options = request.response.unwrap_or_default();
+        let admitted = self.frontend.admit(convert::raw_request(request));
+        let generation = deadline.bound(admitted).await??;
+        Ok(Answer {
+            writer: ResponseWriter::new(&generation, options),
+            generation,
+            deadline,
+            _under_way: under_way,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Inference for Calls {
+    async fn generate(
+        &self,
+        call: Request<GenerateRequest>,
+    ) -> Result<Response<GenerateResponse>, Status> {
+        let id = request_id(&call)?;
+        let answer = async { self.begin(call).await?.whole().await };
+        labelled(id, answer.await)
+    }
+
+    type GenerateStreamStream = BoxStream<'static, Result<GenerateResponse, Status>>;
+
+    async fn generate_stream(
+        &self,
+        call: Request<GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStreamStream>, Status> {
+        let id = request_id(&call)?;
+        let answer = self.begin(call).await;
+        labelled(id, answer.map(|answer| answer.pieces().boxed()))
+    }
+}
+
+/// One request's answer. Dropping it, as tonic does when the client leaves, cancels the request.
+struct Answer {
+    generation: Generation,
+    writer: ResponseWriter,
+    deadline: Deadline,
+    _under_way: watch::Receiver<()>,
+}
+
+impl Answer {
+    async fn whole(mut self) -> Result<GenerateResponse, Status> {
+        let chunk = self.deadline.bound(self.generation.collect()).await??;
+        Ok(self.writer.response(chunk))
+    }
+
+    fn pieces(self) -> impl Stream<Item = Result<GenerateResponse, Status>> {
+        stream::try_unfold(self, |mut answer| async {
+            let chunk = answer.deadline.bound(answer.generation.next()).await?;
+            let chunk = chunk.transpose()?;
+            Ok(chunk.map(|chunk| (answer.writer.response(chunk), answer)))
+        })
+    }
+}
+
+/// The id that the client gave, in the message or else in the metadata, or a new one.
+fn request_id(call: &Request<GenerateRequest>) -> Result<MetadataValue<Ascii>, Status> {
+    let given = &call.get_ref().request_id;
+    if given.len() > MAX_REQUEST_ID_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "`request_id`: has {} bytes, expected at most {MAX_REQUEST_ID_BYTES}",
+            given.len()
+        )));
+    }
+    if !given.is_empty() {
+        return given.parse().map_err(|_| {
+            Status::invalid_argument(format!("`request_id`: is {given:?}, expected ASCII"))
+        });
+    }
+    match call.metadata().get(REQUEST_ID) {
+        Some(id) => Ok(id.clone()),
+        None => Ok(Uuid::new_v4().to_string().parse().expect("hex and dashes")),
+    }
+}
+
+/// The outcome of a call, with its id in the metadata.
+fn labelled<T>(
+    id: MetadataValue<Ascii>,
+    outcome: Result<T, Status>,
+) -> Result<Response<T>, Status> {
+    match outcome {
+        Ok(message) => {
+            let mut response = Response::new(message);
+            response.metadata_mut().insert(REQUEST_ID, id);
+            Ok(response)
+        }
+        Err(mut status) => {
+            tracing::debug!(?id, code = ?status.code(), message = status.message(), "gRPC call failed");
+            status.metadata_mut().insert(REQUEST_ID, id);
+            Err(status)
+        }
+    }
+}

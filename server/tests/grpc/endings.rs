@@ -1,0 +1,132 @@
+//! How calls end before their time: the client leaves, the deadline passes, the engine dies, the server drains.
+
+use std::sync::Arc;
+
+use foretoken_proto::v1::inference_client::InferenceClient;
+use foretoken_server::admission::Frontend;
+use foretoken_server::grpc::Door;
+use foretoken_server::request::Finish;
+use tonic::{Code, Request, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::{Served, continuing, event, serve, support, unary};
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_request() {
+    let (frontend, mut inbox) = support::frontend(4);
+    let served = serve(frontend, None).await;
+
+    let mut client = served.client();
+    let stream = client.generate_stream(continuing(&[5], 3)).await.unwrap();
+    let mut stream = stream.into_inner();
+    let request = inbox.recv().await.unwrap();
+    request.events.send(event(5, None)).await.unwrap();
+    stream.message().await.unwrap().unwrap();
+    drop(stream);
+    request.events.closed().await;
+
+    let request = tokio::select! {
+        _ = unary(&served, continuing(&[5], 3)) => panic!("nobody answers"),
+        request = inbox.recv() => request.unwrap(),
+    };
+    request.events.closed().await;
+}
+
+/// The code that a call of 200 ms ends with; called without tonic's transport, which has timers of its own.
+async fn ending_of_short_call(frontend: Arc<Frontend>, stream: bool) -> Code {
+    let mut client = InferenceClient::new(Door::new(frontend, None).await.routes);
+    let mut call = Request::new(continuing(&[5], 30));
+    let metadata = call.metadata_mut();
+    metadata.insert("grpc-timeout", "200m".parse().unwrap());
+    let ending: Result<(), Status> = async {
+        if stream {
+            let mut stream = client.generate_stream(call).await?.into_inner();
+            while stream.message().await?.is_some() {}
+        } else {
+            client.generate(call).await?;
+        }
+        Ok(())
+    }
+    .await;
+    ending.map_or_else(|status| status.code(), |()| Code::Ok)
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_call_and_cancels_the_request() {
+    for stream in [false, true] {
+        // Queued, or under way.
+        for events in [0, 1] {
+            let (frontend, mut inbox) = support::frontend(4);
+            let engine = async {
+                let request = inbox.recv().await.unwrap();
+                for _ in 0..events {
+                    request.events.try_send(event(5, None)).unwrap();
+                }
+                request.events.closed().await;
+            };
+            let (code, ()) = tokio::join!(ending_of_short_call(frontend, stream), engine);
+            assert_eq!(code, Code::DeadlineExceeded, "{stream} {events}");
+        }
+    }
+}
+
+/// Follows what health says about the service.
+async fn watch(served: &Served) -> Streaming<HealthCheckResponse> {
+    let service = "foretoken.v1.Inference".to_owned();
+    let mut client = HealthClient::new(served.channel.clone());
+    let watched = client.watch(HealthCheckRequest { service }).await;
+    let mut watched = watched.unwrap().into_inner();
+    let first = watched.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
+    watched
+}
+
+#[tokio::test]
+async fn a_dead_engine_ends_streams_and_turns_health() {
+    let (frontend, mut inbox) = support::frontend(4);
+    let served = serve(frontend, None).await;
+    let mut health = watch(&served).await;
+    let mut client = served.client();
+    let stream = client.generate_stream(continuing(&[5], 3)).await.unwrap();
+    let mut stream = stream.into_inner();
+    let request = inbox.recv().await.unwrap();
+    request.events.send(event(5, None)).await.unwrap();
+    stream.message().await.unwrap().unwrap();
+
+    drop((request, inbox));
+    assert_eq!(stream.message().await.unwrap_err().code(), Code::Internal);
+    let next = health.message().await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::NotServing);
+    assert_eq!(served.health().await, [ServingStatus::NotServing; 2]);
+    let refused = unary(&served, continuing(&[5], 3)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Internal);
+}
+
+#[tokio::test]
+async fn a_draining_server_says_so_and_finishes_what_it_has() {
+    let (frontend, mut inbox) = support::frontend(4);
+    let mut served = serve(frontend, None).await;
+    let mut health = watch(&served).await;
+    let mut client = served.client();
+    let stream = client.generate_stream(continuing(&[5], 3)).await.unwrap();
+    let mut stream = stream.into_inner();
+    let request = inbox.recv().await.unwrap();
+
+    served.shut_down.take().unwrap().send(()).unwrap();
+    let next = health.message().await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::NotServing);
+    assert_eq!(served.health().await, [ServingStatus::NotServing; 2]);
+    let refused = unary(&served, continuing(&[5], 3)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+
+    let last = event(5, Some(Finish::Length));
+    request.events.send(last).await.unwrap();
+    let answer = stream.message().await.unwrap().unwrap();
+    assert_eq!(answer.outputs.unwrap().token_ids, [5]);
+    assert!(stream.message().await.unwrap().is_none());
+    // A watcher does not keep the server.
+    assert!(health.message().await.unwrap().is_none());
+    served.ended.join_next().await.unwrap().unwrap().unwrap();
+}
