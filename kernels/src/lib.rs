@@ -3,6 +3,7 @@
 //! Every op keeps one contract: a row's result depends on that row's inputs alone, to the bit, whatever rows stand
 //! beside it and however many threads run.
 
+mod add;
 mod kv;
 mod linear;
 pub mod math;
@@ -15,8 +16,9 @@ mod rows;
 mod silu_mul;
 mod simd;
 
+pub use add::add;
 pub use kv::{move_kv, write_kv};
-pub use linear::linear;
+pub use linear::Linear;
 pub use paged_attention::paged_attention;
 pub use paging::Paging;
 pub use rms_norm::rms_norm;

@@ -163,11 +163,12 @@ impl<T: Element> Attend<'_, T> {
         slots: &[u32],
         scores: &mut Vec<f32>,
     ) {
-        scores.clear();
-        scores.extend(slots.iter().map(|&slot| {
+        scores.resize(slots.len(), 0.0);
+        // A plain loop: a closure would not be compiled with the vector's instructions.
+        for (score, &slot) in scores.iter_mut().zip(slots) {
             let key = &self.k.row(slot as usize)[first..first + q.len()];
-            dot::<V, T>(q, key) * scale
-        }));
+            *score = dot::<V, T>(q, key) * scale;
+        }
     }
 
     /// The values of all slots, weighted and added up in order.
@@ -196,7 +197,10 @@ impl<T: Element> Attend<'_, T> {
 /// Replaces scores by e^(score - largest) and gives their sum.
 #[inline(always)]
 fn softmax<V: Vector>(scores: &mut [f32]) -> f32 {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut largest = f32::NEG_INFINITY;
+    for &score in &*scores {
+        largest = if score > largest { score } else { largest };
+    }
     for score in &mut *scores {
         *score = exp(*score - largest);
     }

@@ -66,7 +66,7 @@ struct Norm<'a, T> {
 impl<T: Element> Kernel for Norm<'_, T> {
     #[inline(always)]
     fn run<V: Vector>(self) {
-        for (row, y) in self.y.chunks_exact_mut(self.x.width).enumerate() {
+        for (row, y) in self.y.chunks_exact_mut(self.x.width.max(1)).enumerate() {
             let x = self.x.row(row);
             let mean = square_sum::<V, T>(x) / x.len() as f32;
             let scale = 1.0 / (mean + self.eps).sqrt();

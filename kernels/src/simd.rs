@@ -76,7 +76,7 @@ fn isa() -> Isa {
 }
 
 /// Most lanes that a vector has.
-const MAX_LANES: usize = 16;
+pub(crate) const MAX_LANES: usize = 16;
 
 /// The last, partial vector of a row, zeros behind.
 #[inline(always)]

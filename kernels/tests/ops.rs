@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use foretoken_kernels::{
-    Paging, linear, move_kv, paged_attention, rms_norm, rotate, silu_mul, write_kv,
+    Linear, Paging, add, move_kv, paged_attention, rms_norm, rotate, silu_mul, write_kv,
 };
 
 const DTYPES: [DType; 2] = [DType::F32, DType::BF16];
@@ -104,7 +104,8 @@ fn linear_is_a_matrix_product_row_by_row() {
                 matrix(rows, width, 1, dtype),
                 matrix(outputs, width, 2, dtype),
             );
-            let y = wide(&linear(&x, &w, DType::F32).unwrap());
+            let linear = Linear::pack(&w).unwrap();
+            let y = wide(&linear.forward(&x, DType::F32).unwrap());
             let (xs, ws) = (wide(&x), wide(&w));
             for (x, y) in xs.iter().zip(&y) {
                 for (w, y) in ws.iter().zip(y) {
@@ -120,20 +121,40 @@ fn linear_is_a_matrix_product_row_by_row() {
                 }
             }
             same_in_any_company("linear", rows, |start, len| {
-                linear(&x.narrow(0, start, len).unwrap(), &w, dtype).unwrap()
+                linear
+                    .forward(&x.narrow(0, start, len).unwrap(), dtype)
+                    .unwrap()
             });
         }
     }
 }
 
 #[test]
+fn linear_gives_its_rows_as_they_were() {
+    for dtype in DTYPES {
+        let w = matrix(35, 9, 1, dtype);
+        let rows = Linear::pack(&w).unwrap().rows(&[34, 0, 16, 15, 0]).unwrap();
+        let (w, rows) = (bits(&w), bits(&rows));
+        for (row, index) in rows.iter().zip([34, 0, 16, 15, 0]) {
+            assert_eq!(row, &w[index]);
+        }
+        assert!(
+            Linear::pack(&matrix(35, 9, 1, dtype))
+                .unwrap()
+                .rows(&[35])
+                .is_err()
+        );
+    }
+}
+
+#[test]
 fn linear_splits_large_outputs_over_threads() {
-    let (x, w) = (
-        matrix(40, 256, 1, DType::BF16),
-        matrix(2050, 256, 2, DType::BF16),
-    );
+    let x = matrix(40, 256, 1, DType::BF16);
+    let linear = Linear::pack(&matrix(2050, 256, 2, DType::BF16)).unwrap();
     same_in_any_company("linear", 40, |start, len| {
-        linear(&x.narrow(0, start, len).unwrap(), &w, DType::F32).unwrap()
+        linear
+            .forward(&x.narrow(0, start, len).unwrap(), DType::F32)
+            .unwrap()
     });
 }
 
@@ -429,7 +450,13 @@ fn a_batch_that_names_what_is_not_there_is_refused() {
             .to_string();
         assert!(error.contains(what), "{what}: {error}");
     }
-    assert!(linear(&q, &matrix(3, 7, 1, DType::F32), DType::F32).is_err());
+    assert!(
+        Linear::pack(&matrix(3, 7, 1, DType::F32))
+            .unwrap()
+            .forward(&q, DType::F32)
+            .is_err()
+    );
+    assert!(add(&q, &matrix(1, 7, 1, DType::F32)).is_err());
     assert!(rms_norm(&q, &matrix(1, 7, 1, DType::F32), 1e-5).is_err());
     assert!(silu_mul(&matrix(1, 7, 1, DType::F32)).is_err());
 }

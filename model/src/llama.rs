@@ -1,7 +1,7 @@
 //! The Llama architecture's forward over a flat batch, a paged cache and tree masks.
 
 use candle_core::{DType, Device, Result, Tensor};
-use foretoken_kernels::{linear, paged_attention, rms_norm, rotate, silu_mul, write_kv};
+use foretoken_kernels::{Linear, add, paged_attention, rms_norm, rotate, silu_mul, write_kv};
 
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
@@ -14,10 +14,10 @@ use crate::kv_cache::{KvCache, KvLayer};
 pub struct Llama {
     config: Config,
     dtype: DType,
-    embedding: Tensor, // [vocab, hidden]
+    embedding: Linear, // [vocab, hidden]
     layers: Vec<Layer>,
     norm: Tensor,    // [1, hidden]
-    lm_head: Tensor, // [vocab, hidden]
+    lm_head: Linear, // [vocab, hidden]
     cos: Tensor,     // [positions, head_dim / 2]
     sin: Tensor,     // [positions, head_dim / 2]
 }
@@ -25,11 +25,11 @@ pub struct Llama {
 #[derive(Debug)]
 struct Layer {
     attention_norm: Tensor, // [1, hidden]
-    qkv: Tensor,            // [q_width + 2 * kv_width, hidden]
-    output: Tensor,         // [hidden, q_width]
+    qkv: Linear,            // [q_width + 2 * kv_width, hidden]
+    output: Linear,         // [hidden, q_width]
     mlp_norm: Tensor,       // [1, hidden]
-    gate_up: Tensor,        // [2 * intermediate, hidden]
-    down: Tensor,           // [hidden, intermediate]
+    gate_up: Linear,        // [2 * intermediate, hidden]
+    down: Linear,           // [hidden, intermediate]
 }
 
 /// What a forward gives.
@@ -71,10 +71,13 @@ impl Llama {
     ) -> std::result::Result<Self, LoadError> {
         let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, dtype, device);
         let hidden = config.hidden_size;
-        let embedding = take("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
+        let embedding = Linear::pack(&take(
+            "model.embed_tokens.weight",
+            &[config.vocab_size, hidden],
+        )?)?;
         let lm_head = match config.tie_word_embeddings {
             true => embedding.clone(),
-            false => take("lm_head.weight", &[config.vocab_size, hidden])?,
+            false => Linear::pack(&take("lm_head.weight", &[config.vocab_size, hidden])?)?,
         };
         let norm = take("model.norm.weight", &[hidden])?.reshape((1, hidden))?;
         let layers = (0..config.num_layers)
@@ -110,20 +113,22 @@ impl Llama {
 
     /// Where the weights lie.
     pub fn device(&self) -> &Device {
-        self.embedding.device()
+        self.norm.device()
     }
 
     /// Computes all rows and writes their keys and values into the cache.
     pub fn forward(&self, batch: &Batch, cache: &mut KvCache) -> Result<Output> {
-        let tokens = Tensor::from_slice(&batch.tokens, batch.num_rows(), self.device())?;
-        let mut x = self.embedding.index_select(&tokens, 0)?;
+        let mut x = self.embedding.rows(&batch.tokens)?;
         for (index, layer) in self.layers.iter().enumerate() {
             x = self.attention(layer, &x, batch, cache.layer(index))?;
             x = self.feed_forward(layer, &x)?;
         }
         let hidden = self.norm(&x, &self.norm)?;
         let rows = Tensor::from_slice(&batch.logit_rows, batch.logit_rows.len(), self.device())?;
-        let values = linear(&hidden.index_select(&rows, 0)?, &self.lm_head, DType::F32)?
+        let wanted = hidden.index_select(&rows, 0)?;
+        let values = self
+            .lm_head
+            .forward(&wanted, DType::F32)?
             .flatten_all()?
             .to_vec1()?;
         Ok(Output {
@@ -144,11 +149,9 @@ impl Llama {
             ..
         } = self.config;
         let (q_width, kv_width) = (self.config.q_width(), self.config.kv_width());
-        let qkv = linear(
-            &self.norm(x, &layer.attention_norm)?,
-            &layer.qkv,
-            self.dtype,
-        )?;
+        let qkv = layer
+            .qkv
+            .forward(&self.norm(x, &layer.attention_norm)?, self.dtype)?;
         rotate(
             &qkv,
             &self.cos,
@@ -168,12 +171,14 @@ impl Llama {
         )?;
         let q = qkv.narrow(1, 0, q_width)?;
         let mixed = paged_attention(&q, &kv.keys, &kv.values, &batch.paging, head_dim)?;
-        x + linear(&mixed, &layer.output, self.dtype)?
+        add(x, &layer.output.forward(&mixed, self.dtype)?)
     }
 
     fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
-        let gate_up = linear(&self.norm(x, &layer.mlp_norm)?, &layer.gate_up, self.dtype)?;
-        x + linear(&silu_mul(&gate_up)?, &layer.down, self.dtype)?
+        let gate_up = layer
+            .gate_up
+            .forward(&self.norm(x, &layer.mlp_norm)?, self.dtype)?;
+        add(x, &layer.down.forward(&silu_mul(&gate_up)?, self.dtype)?)
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -199,11 +204,11 @@ impl Layer {
         let up = take("mlp.up_proj", &[intermediate, hidden])?;
         Ok(Self {
             attention_norm: take("input_layernorm", &[hidden])?.reshape((1, hidden))?,
-            qkv: Tensor::cat(&[q, k, v], 0)?,
-            output: take("self_attn.o_proj", &[hidden, q_width])?,
+            qkv: Linear::pack(&Tensor::cat(&[q, k, v], 0)?)?,
+            output: Linear::pack(&take("self_attn.o_proj", &[hidden, q_width])?)?,
             mlp_norm: take("post_attention_layernorm", &[hidden])?.reshape((1, hidden))?,
-            gate_up: Tensor::cat(&[gate, up], 0)?,
-            down: take("mlp.down_proj", &[hidden, intermediate])?,
+            gate_up: Linear::pack(&Tensor::cat(&[gate, up], 0)?)?,
+            down: Linear::pack(&take("mlp.down_proj", &[hidden, intermediate])?)?,
         })
     }
 }
