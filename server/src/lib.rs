@@ -2,7 +2,12 @@
 //!
 //! The modules stand in the order of the data.
 
+pub mod api_key;
+pub mod openai;
+
 pub mod admission;
-pub mod detokenize;
-pub mod generation;
 pub mod request;
+
+pub mod generation;
+
+pub mod detokenize;

@@ -10,10 +10,10 @@ use foretoken_server::request::{Emitted, Event, Finish, Request, Speculation, St
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Tokens of prompt and output together.
-pub const MAX_MODEL_LEN: usize = 256;
+pub(crate) const MAX_MODEL_LEN: usize = 256;
 
 /// An edge over the carried model's tokenizer, and the inbox of an engine that is yet to be.
-pub fn frontend(max_num_requests: usize) -> (Arc<Frontend>, UnboundedReceiver<Request>) {
+pub(crate) fn frontend(max_num_requests: usize) -> (Arc<Frontend>, UnboundedReceiver<Request>) {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/demo");
     let read = |name: &str| std::fs::read(format!("{demo}/{name}")).unwrap();
     let tokenizer = Tokenizer::from_bytes(&read("tokenizer.json")).unwrap();
@@ -39,14 +39,24 @@ pub fn frontend(max_num_requests: usize) -> (Arc<Frontend>, UnboundedReceiver<Re
 }
 
 /// Answers every request with its own prompt, over and over, three tokens a step: two guessed, one not.
-pub fn echo(mut inbox: UnboundedReceiver<Request>, pause: Duration) -> std::thread::JoinHandle<()> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands in for the engine's thread"
+)]
+pub(crate) fn echo(
+    mut inbox: UnboundedReceiver<Request>,
+    pause: Duration,
+) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         while let Some(request) = inbox.blocking_recv() {
             let source = request.speculation.drafter;
             let output: Vec<Emitted> = (request.prompt.iter().cycle())
                 .take(request.stopping.max_tokens)
                 .enumerate()
-                .map(|(i, &token)| Emitted { token, source: source.filter(|_| i % 3 < 2) })
+                .map(|(i, &token)| Emitted {
+                    token,
+                    source: source.filter(|_| i % 3 < 2),
+                })
                 .collect();
             let mut stats = Stats::default();
             let num_steps = output.len().div_ceil(3);
@@ -57,9 +67,17 @@ pub fn echo(mut inbox: UnboundedReceiver<Request>, pause: Duration) -> std::thre
                 stats.num_draft_tokens += 2 * usize::from(source.is_some());
                 stats.num_accepted_tokens += accepted;
                 stats.accepted_per_pos.resize(2, 0);
-                stats.accepted_per_pos.iter_mut().take(accepted).for_each(|count| *count += 1);
+                stats
+                    .accepted_per_pos
+                    .iter_mut()
+                    .take(accepted)
+                    .for_each(|count| *count += 1);
                 let finish = (stats.num_steps == num_steps).then_some(Finish::Length);
-                let event = Event { tokens: tokens.to_vec(), stats: stats.clone(), finish };
+                let event = Event {
+                    tokens: tokens.to_vec(),
+                    stats: stats.clone(),
+                    finish,
+                };
                 if request.events.try_send(event).is_err() {
                     break;
                 }
