@@ -349,7 +349,8 @@ impl Frontend {
         }
     }
 
-    fn check_token(&self, name: &'static str, token: Token) -> Result<(), Refusal> {
+    /// Refuses a token id that does not exist, as the field `name`.
+    pub fn check_token(&self, name: &'static str, token: Token) -> Result<(), Refusal> {
         if (token as usize) < self.model.vocab_size {
             return Ok(());
         }
@@ -432,8 +433,8 @@ impl Frontend {
                 |v| v > 0.0 && v.is_finite(),
             )?,
             logit_bias: raw.logit_bias.clone(),
-            // 63 bits, so that a given seed survives every wire type on its way out and in again.
-            seed: raw.seed.unwrap_or_else(|| rand::random::<u64>() >> 1),
+            // 53 bits, so that a given seed survives every wire type on its way out and in again, JavaScript's numbers too.
+            seed: raw.seed.unwrap_or_else(|| rand::random::<u64>() >> 11),
         })
     }
 
@@ -461,7 +462,7 @@ impl Frontend {
             return Err(invalid(
                 "min_draft_tokens",
                 format!(
-                    "is {min_draft_tokens}, more than max_draft_tokens, which is {max_draft_tokens}"
+                    "is {min_draft_tokens}, more than the {max_draft_tokens} draft tokens there may be"
                 ),
             ));
         }

@@ -3,9 +3,13 @@
 //! The modules stand in the order of the data: what starts it all, the doors, admission, the engine, and the way out.
 
 pub mod config;
+pub mod generate;
+pub mod launch;
+pub mod serve;
 
 pub mod api_key;
 pub mod grpc;
+pub mod openai;
 
 pub mod admission;
 pub mod request;

@@ -1,0 +1,79 @@
+//! `/v1/chat/completions`: the assistant answers.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use foretoken_model::chat_template::Message;
+use serde_json::Value;
+
+use super::answer::{Endpoint, answer};
+use super::error::ApiError;
+use super::fields::Fields;
+use super::leftover::Leftover;
+use super::options::Options;
+use crate::admission::{Frontend, Prompt};
+
+/// Continues a chat.
+pub(super) async fn chat_completions(
+    State(frontend): State<Arc<Frontend>>,
+    mut fields: Fields,
+) -> Result<Response, ApiError> {
+    let prompt = Prompt::Chat(messages(&mut fields)?);
+    answer(&frontend, Endpoint::Chat, Options::read(fields, prompt)?).await
+}
+
+/// Takes the chat out of a body.
+pub(super) fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
+    let messages: Vec<Value> = fields.require("messages")?;
+    if messages.is_empty() {
+        return Err(fields.invalid("messages", "holds no message"));
+    }
+    (messages.into_iter().enumerate())
+        .map(|(index, value)| message(Fields::of(&format!("messages[{index}]"), value)?))
+        .collect()
+}
+
+fn message(mut fields: Fields) -> Result<Message, ApiError> {
+    let role = match fields.require::<String>("role")?.as_str() {
+        "system" | "developer" => "system",
+        "user" => "user",
+        "assistant" => "assistant",
+        other => {
+            let problem =
+                format!("is `{other}`, expected `system`, `developer`, `user` or `assistant`");
+            return Err(fields.invalid("role", problem));
+        }
+    };
+    let content = match fields.take("content")? {
+        // Clients send back answers that had no text.
+        None if role == "assistant" => String::new(),
+        None => fields.require("content")?,
+        Some(Value::String(text)) => text,
+        Some(Value::Array(parts)) => text_of(&fields, parts)?,
+        Some(_) => return Err(fields.invalid("content", "is neither a string nor an array")),
+    };
+    fields.finish(Leftover::in_message)?;
+    Ok(Message {
+        role: role.to_owned(),
+        content,
+    })
+}
+
+/// Joins text parts line by line, as vLLM and llama.cpp do.
+fn text_of(message: &Fields, parts: Vec<Value>) -> Result<String, ApiError> {
+    let texts: Result<Vec<String>, ApiError> = (parts.into_iter().enumerate())
+        .map(|(index, part)| {
+            let path = message.name(&format!("content[{index}]"));
+            let mut part = Fields::of(&path, part)?;
+            let kind: String = part.require("type")?;
+            if kind != "text" {
+                return Err(part.invalid("type", format!("is `{kind}`, only `text` is supported")));
+            }
+            let text = part.require("text")?;
+            part.finish(Leftover::in_part)?;
+            Ok(text)
+        })
+        .collect();
+    Ok(texts?.join("\n"))
+}

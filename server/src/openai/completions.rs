@@ -1,0 +1,48 @@
+//! `/v1/completions`: the text goes on. Unlike OpenAI's, an output without `max_tokens` may fill the context.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::Value;
+
+use super::answer::{Endpoint, answer};
+use super::error::ApiError;
+use super::fields::{Fields, read};
+use super::options::Options;
+use crate::admission::{Frontend, Prompt};
+
+/// Continues a prompt.
+pub(super) async fn completions(
+    State(frontend): State<Arc<Frontend>>,
+    mut fields: Fields,
+) -> Result<Response, ApiError> {
+    let prompt = prompt(&mut fields)?;
+    answer(
+        &frontend,
+        Endpoint::Completions,
+        Options::read(fields, prompt)?,
+    )
+    .await
+}
+
+/// A string, token ids, or an array of one such: several prompts would need several answers.
+fn prompt(fields: &mut Fields) -> Result<Prompt, ApiError> {
+    let mut items = match fields.require("prompt")? {
+        Value::String(text) => return Ok(Prompt::Text(text)),
+        Value::Array(items) => items,
+        _ => return Err(fields.invalid("prompt", "is neither a string nor an array")),
+    };
+    let tokens = |value| read(fields.name("prompt"), value).map(Prompt::Tokens);
+    if !matches!(items.first(), Some(Value::String(_) | Value::Array(_))) {
+        return tokens(Value::Array(items));
+    }
+    match (items.pop(), items.len()) {
+        (Some(Value::String(text)), 0) => Ok(Prompt::Text(text)),
+        (Some(ids), 0) => tokens(ids),
+        (_, others) => {
+            let problem = format!("holds {} prompts; send one per request", others + 1);
+            Err(fields.invalid("prompt", problem))
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The HTTP door: OpenAI's API, strict. What would change an answer is obeyed or refused by name, never skipped.
+
+mod answer;
+mod body;
+mod chat;
+mod completions;
+mod error;
+mod fields;
+mod health;
+mod layers;
+mod leftover;
+mod models;
+mod options;
+mod stream;
+mod tokenize;
+mod usage;
+
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+
+use crate::admission::Frontend;
+use crate::api_key::ApiKey;
+
+/// Serves until `shutdown` resolves, then finishes what runs.
+pub async fn serve(
+    frontend: Arc<Frontend>,
+    api_key: Option<ApiKey>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // Tokens are small packets, and each should leave at once.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::warn!(%error, "TCP_NODELAY cannot be set");
+        }
+    });
+    axum::serve(listener, router(frontend, api_key))
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+/// All routes. With a key, all but those for probes ask for it.
+pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
+    let mut guarded = Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::get))
+        .route("/v1/completions", post(completions::completions))
+        .route("/v1/chat/completions", post(chat::chat_completions))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize));
+    if let Some(key) = api_key {
+        let require_key = middleware::from_fn_with_state(Arc::new(key), layers::require_key);
+        guarded = guarded.route_layer(require_key);
+    }
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/version", get(health::version))
+        .merge(guarded)
+        .fallback(layers::not_found)
+        .method_not_allowed_fallback(layers::method_not_allowed)
+        .layer(DefaultBodyLimit::max(body::LIMIT))
+        .layer(middleware::from_fn(layers::request_id))
+        .with_state(frontend)
+}

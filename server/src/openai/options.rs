@@ -1,0 +1,126 @@
+//! The fields that completions and chat share.
+
+use std::collections::BTreeMap;
+
+use foretoken_model::Token;
+use serde_json::{Number, Value};
+
+use super::error::ApiError;
+use super::fields::{Fields, read};
+use super::leftover::Leftover;
+use crate::admission::{Prompt, RawRequest, RawSampling, RawSpeculation};
+
+/// A whole request: what the engine is to do, and how the answer is wanted.
+#[derive(Debug)]
+pub(super) struct Options {
+    /// For the door.
+    pub(super) request: RawRequest,
+    /// The answer comes piece by piece.
+    pub(super) stream: bool,
+    /// The last piece states the usage.
+    pub(super) include_usage: bool,
+}
+
+/// Stop strings that a request may state.
+const MAX_STOPS: usize = 16;
+
+impl Options {
+    /// Reads what is left of the body once `prompt` is taken out of it, and refuses what it does not know.
+    pub(super) fn read(mut fields: Fields, prompt: Prompt) -> Result<Self, ApiError> {
+        let stream = fields.take("stream")?.unwrap_or(false);
+        let include_usage = include_usage(&mut fields, stream)?;
+        let request = RawRequest {
+            model: fields.take("model")?,
+            prompt,
+            sampling: sampling(&mut fields)?,
+            max_tokens: max_tokens(&mut fields)?,
+            stop: stop(&mut fields)?,
+            stop_token_ids: fields.take("stop_token_ids")?.unwrap_or_default(),
+            include_stop_strings: fields.take("include_stop_str_in_output")?.unwrap_or(false),
+            ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
+            skip_special_tokens: fields.take("skip_special_tokens")?,
+            speculation: speculation(&mut fields)?,
+        };
+        fields.finish(Leftover::in_body)?;
+        Ok(Self {
+            request,
+            stream,
+            include_usage,
+        })
+    }
+}
+
+fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
+    fields.flatten("stream_options")?;
+    match fields.take("stream_options.include_usage")? {
+        Some(_) if !stream => Err(fields.invalid("stream_options", "is for `stream: true` only")),
+        asked => Ok(asked.unwrap_or(false)),
+    }
+}
+
+fn sampling(fields: &mut Fields) -> Result<RawSampling, ApiError> {
+    let logit_bias: Option<BTreeMap<Token, f32>> = fields.take("logit_bias")?;
+    Ok(RawSampling {
+        temperature: fields.take("temperature")?,
+        top_k: fields.take("top_k")?,
+        top_p: fields.take("top_p")?,
+        min_p: fields.take("min_p")?,
+        presence_penalty: fields.take("presence_penalty")?,
+        frequency_penalty: fields.take("frequency_penalty")?,
+        repetition_penalty: fields.take("repetition_penalty")?,
+        logit_bias: logit_bias.into_iter().flatten().collect(),
+        seed: seed(fields)?,
+    })
+}
+
+/// A negative seed means the u64 of the same bits: every seed is its own, and none means "random".
+fn seed(fields: &mut Fields) -> Result<Option<u64>, ApiError> {
+    let Some(number) = fields.take::<Number>("seed")? else {
+        return Ok(None);
+    };
+    let signed = number.as_i64().map(|seed| seed as u64);
+    match signed.or(number.as_u64()) {
+        None => {
+            let problem = format!("is {number}, expected an integer of 64 bits");
+            Err(fields.invalid("seed", problem))
+        }
+        seed => Ok(seed),
+    }
+}
+
+fn max_tokens(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    let old = fields.take("max_tokens")?;
+    let new = fields.take("max_completion_tokens")?;
+    if old.is_some() && new.is_some() {
+        let problem = "is given twice, also as `max_tokens`";
+        return Err(fields.invalid("max_completion_tokens", problem));
+    }
+    Ok(old.or(new))
+}
+
+fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    let stops = match fields.take("stop")? {
+        None => Vec::new(),
+        Some(Value::String(stop)) => vec![stop],
+        Some(list) => read(fields.name("stop"), list)?,
+    };
+    if stops.len() > MAX_STOPS {
+        let problem = format!(
+            "holds {} strings, expected at most {MAX_STOPS}",
+            stops.len()
+        );
+        return Err(fields.invalid("stop", problem));
+    }
+    Ok(stops)
+}
+
+/// llama.cpp's names, nested (`{"speculative": {"n_max": 16}}`) or flat (`{"speculative.n_max": 16}`).
+fn speculation(fields: &mut Fields) -> Result<RawSpeculation, ApiError> {
+    fields.flatten("speculative")?;
+    Ok(RawSpeculation {
+        drafter: fields.take("speculative.drafter")?,
+        max_draft_tokens: fields.take("speculative.n_max")?,
+        min_draft_tokens: fields.take("speculative.n_min")?,
+        max_draft_depth: fields.take("speculative.max_depth")?,
+    })
+}

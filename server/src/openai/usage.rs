@@ -1,0 +1,92 @@
+//! What an answer cost, in OpenAI's terms and in llama.cpp's.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::request::Stats;
+
+/// What an answer cost so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost<'a> {
+    pub(super) num_prompt_tokens: usize,
+    pub(super) num_tokens: usize,
+    /// Running totals of the output.
+    pub(super) stats: &'a Stats,
+}
+
+/// OpenAI's `usage`.
+#[derive(Debug, Serialize)]
+pub(super) struct Usage {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    total_tokens: usize,
+    completion_tokens_details: CompletionTokensDetails,
+}
+
+#[derive(Debug, Serialize)]
+struct CompletionTokensDetails {
+    reasoning_tokens: usize,
+    accepted_prediction_tokens: usize,
+    rejected_prediction_tokens: usize,
+}
+
+/// llama.cpp's `timings`. As there, the time to the first token counts as the prompt's.
+#[derive(Debug, Serialize)]
+pub(super) struct Timings {
+    prompt_n: usize,
+    prompt_ms: f64,
+    prompt_per_token_ms: f64,
+    prompt_per_second: f64,
+    predicted_n: usize,
+    predicted_ms: f64,
+    predicted_per_token_ms: f64,
+    predicted_per_second: f64,
+    draft_n: usize,
+    draft_n_accepted: usize,
+}
+
+impl Cost<'_> {
+    /// In OpenAI's terms.
+    pub(super) fn usage(&self) -> Usage {
+        let Stats {
+            num_draft_tokens,
+            num_accepted_tokens,
+            ..
+        } = *self.stats;
+        Usage {
+            prompt_tokens: self.num_prompt_tokens,
+            completion_tokens: self.num_tokens,
+            total_tokens: self.num_prompt_tokens + self.num_tokens,
+            completion_tokens_details: CompletionTokensDetails {
+                reasoning_tokens: 0,
+                accepted_prediction_tokens: num_accepted_tokens,
+                rejected_prediction_tokens: num_draft_tokens.saturating_sub(num_accepted_tokens),
+            },
+        }
+    }
+
+    /// In llama.cpp's terms.
+    pub(super) fn timings(&self) -> Timings {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let (prompt_ms, predicted_ms) = (ms(self.stats.prefill), ms(self.stats.decode));
+        let (num_prompt, num_predicted) = (self.num_prompt_tokens as f64, self.num_tokens as f64);
+        Timings {
+            prompt_n: self.num_prompt_tokens,
+            prompt_ms,
+            prompt_per_token_ms: ratio(prompt_ms, num_prompt),
+            prompt_per_second: ratio(1e3 * num_prompt, prompt_ms),
+            predicted_n: self.num_tokens,
+            predicted_ms,
+            predicted_per_token_ms: ratio(predicted_ms, num_predicted),
+            predicted_per_second: ratio(1e3 * num_predicted, predicted_ms),
+            draft_n: self.stats.num_draft_tokens,
+            draft_n_accepted: self.stats.num_accepted_tokens,
+        }
+    }
+}
+
+/// JSON knows no infinity, so a rate over no time is 0.
+fn ratio(amount: f64, over: f64) -> f64 {
+    if over > 0.0 { amount / over } else { 0.0 }
+}

@@ -1,0 +1,164 @@
+//! What operators look at: probes, models, request ids, keys, overload, shutdown.
+
+use std::time::Duration;
+
+use foretoken_server::request::Finish;
+use serde_json::{Value, json};
+
+use crate::{CHAT, COMPLETIONS, Door, assert_error, next, one_token, read, support};
+
+#[tokio::test]
+async fn health_follows_the_engine() {
+    let (frontend, inbox) = support::frontend(1);
+    let door = Door::open(&frontend, None).await;
+    let health = async || {
+        let (status, body) = read(door.get("/health")).await;
+        (status.as_u16(), body["error"]["code"].clone())
+    };
+    assert_eq!(health().await, (200, Value::Null));
+    frontend.drain();
+    assert_eq!(health().await, (503, json!("shutting_down")));
+    drop(inbox);
+    assert_eq!(health().await, (503, json!("engine_failed")));
+}
+
+#[tokio::test]
+async fn models_are_listed() {
+    let door = Door::echoing().await;
+    let (_, list) = read(door.get("/v1/models")).await;
+    assert_eq!(list["object"], "list");
+    let model = &list["data"][0];
+    assert_eq!(model["id"], "demo");
+    assert_eq!(model["object"], "model");
+    assert_eq!(model["max_model_len"], support::MAX_MODEL_LEN);
+    let (_, same) = read(door.get("/v1/models/demo")).await;
+    assert_eq!(same["id"], "demo");
+    let (_, version) = read(door.get("/version")).await;
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn every_response_has_a_request_id() {
+    let door = Door::echoing().await;
+    for path in ["/health", "/v1/models", "/nonsense", COMPLETIONS] {
+        let id = async |request: reqwest::RequestBuilder| {
+            let response = request.send().await.unwrap();
+            response.headers()["x-request-id"]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        let sent = door.get(path).header("x-request-id", "mine-1");
+        assert_eq!(id(sent).await, "mine-1", "{path}");
+        assert_ne!(id(door.get(path)).await, id(door.get(path)).await, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_running_request_outlives_the_order_to_stop() {
+    let (frontend, mut inbox) = support::frontend(1);
+    let Door {
+        address,
+        client,
+        stop,
+        mut serving,
+    } = Door::open(&frontend, None).await;
+    let body = json!({"prompt": [20]});
+    let request = client
+        .post(format!("http://{address}{COMPLETIONS}"))
+        .json(&body);
+    let engine = async {
+        let request = next(&mut inbox).await;
+        stop.send(()).unwrap();
+        assert!(serving.try_join_next().is_none());
+        request
+            .events
+            .try_send(one_token(Some(Finish::Length)))
+            .unwrap();
+    };
+    let ((status, _), ()) = tokio::join!(read(request), engine);
+    assert_eq!(status, 200);
+    serving.join_next().await.unwrap().unwrap().unwrap();
+    let late = client.get(format!("http://{address}/health"));
+    assert!(late.send().await.is_err());
+}
+
+#[tokio::test]
+async fn what_leads_nowhere_is_told_so_in_json() {
+    let door = Door::echoing().await;
+    for (path, status, code, param, message) in [
+        ("/v1/nonsense", 404, "not_found", None, "GET /v1/nonsense"),
+        (
+            COMPLETIONS,
+            405,
+            "method_not_allowed",
+            None,
+            "does not take GET",
+        ),
+        (
+            "/v1/models/org/it",
+            404,
+            "model_not_found",
+            Some("model"),
+            "`org/it`",
+        ),
+    ] {
+        assert_error(read(door.get(path)).await, status, code, param, message);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_a_drain_and_a_dead_engine_are_told_apart() {
+    let (frontend, inbox) = support::frontend(0);
+    let door = Door::open(&frontend, None).await;
+    let body = json!({"prompt": [20], "max_tokens": 1});
+    let response = door.post(COMPLETIONS, &body).send().await.unwrap();
+    assert_eq!(response.headers()["retry-after"], "1");
+    let answer = (response.status(), response.json().await.unwrap());
+    assert_error(answer, 429, "queue_full", None, "0 requests");
+    frontend.drain();
+    let answer = read(door.post(COMPLETIONS, &body)).await;
+    assert_error(answer, 503, "shutting_down", None, "shutting down");
+    drop(inbox);
+    let answer = read(door.post(COMPLETIONS, &body)).await;
+    assert_error(answer, 503, "engine_failed", None, "engine");
+}
+
+#[tokio::test]
+async fn an_engine_that_dies_at_work_is_an_error_of_the_server() {
+    let (frontend, mut inbox) = support::frontend(1);
+    let door = Door::open(&frontend, None).await;
+    let body = json!({"prompt": [20]});
+    let engine = async { drop(next(&mut inbox).await) };
+    let (answer, ()) = tokio::join!(read(door.post(COMPLETIONS, &body)), engine);
+    assert_error(answer, 500, "engine_failed", None, "engine");
+}
+
+#[tokio::test]
+async fn a_wrong_key_opens_nothing_but_the_probes() {
+    let (frontend, inbox) = support::frontend(1);
+    support::echo(inbox, Duration::ZERO);
+    let door = Door::open(&frontend, Some("s3cret")).await;
+    let body = json!({"prompt": [20], "max_tokens": 1});
+    for (key, message) in [(None, "no API key"), (Some("s3cre"), "wrong API key")] {
+        for request in [
+            door.post(COMPLETIONS, &body),
+            door.post(CHAT, &body),
+            door.post("/tokenize", &body),
+            door.post("/detokenize", &body),
+            door.get("/v1/models"),
+            door.get("/v1/models/demo"),
+        ] {
+            let request = match key {
+                Some(key) => request.bearer_auth(key),
+                None => request,
+            };
+            assert_error(read(request).await, 401, "invalid_api_key", None, message);
+        }
+    }
+    let (status, _) = read(door.post(COMPLETIONS, &body).bearer_auth("s3cret")).await;
+    assert_eq!(status, 200);
+    for path in ["/health", "/version"] {
+        assert_eq!(read(door.get(path)).await.0, 200, "{path}");
+    }
+}
