@@ -1,11 +1,12 @@
 //! The door: raw fields become a `Request` or a `Refusal`, once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foretoken_model::chat_template::{ChatTemplate, Message};
 use foretoken_model::{SamplingParams, Token, Tokenizer};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::detokenize::TextStream;
 use crate::generation::Generation;
@@ -146,8 +147,10 @@ pub struct Frontend {
     limits: Limits,
     /// Names of the drafters that the engine has.
     drafters: Vec<&'static str>,
-    /// One permit for each request that may run or wait; closed when draining.
+    /// One permit for each request that may run or wait.
     permits: Arc<Semaphore>,
+    /// Nothing new is taken.
+    draining: AtomicBool,
     /// Its receiver is the engine's: closed means that the engine is gone.
     inbox: mpsc::UnboundedSender<Request>,
 }
@@ -193,6 +196,7 @@ impl Frontend {
                 limits,
                 drafters,
                 permits,
+            draining: AtomicBool::new(false),
                 inbox,
             },
             requests,
@@ -211,7 +215,14 @@ impl Frontend {
 
     /// Takes nothing new from now on; what runs goes on.
     pub fn drain(&self) {
-        self.permits.close();
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Resolves when no request runs or waits, after [`Frontend::drain`].
+    pub async fn drained(&self) {
+        let all = u32::try_from(self.limits.max_num_requests).unwrap_or(u32::MAX);
+        // Every permit comes back with its request; none is given out again.
+        _ = self.permits.acquire_many(all).await;
     }
 
     /// True while the engine runs.
@@ -221,7 +232,7 @@ impl Frontend {
 
     /// True if a request could be admitted now, room in the queue aside.
     pub fn is_ready(&self) -> bool {
-        self.is_alive() && !self.permits.is_closed()
+        self.is_alive() && !self.draining.load(Ordering::Acquire)
     }
 
     /// Resolves when the engine is gone.
@@ -234,15 +245,13 @@ impl Frontend {
         if !self.is_alive() {
             return Err(Refusal::EngineDead);
         }
-        let permit =
-            Arc::clone(&self.permits)
-                .try_acquire_owned()
-                .map_err(|error| match error {
-                    TryAcquireError::Closed => Refusal::Draining,
-                    TryAcquireError::NoPermits => Refusal::QueueFull {
-                        limit: self.limits.max_num_requests,
-                    },
-                })?;
+        if !self.is_ready() {
+            return Err(Refusal::Draining);
+        }
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| Refusal::QueueFull {
+            limit: self.limits.max_num_requests,
+        })?;
         // Long prompts take milliseconds to tokenise, which would hold up the door's other clients.
         let frontend = Arc::clone(self);
         tokio::task::spawn_blocking(move || frontend.admit_blocking(raw, permit))
@@ -265,6 +274,10 @@ impl Frontend {
             self.check_token("stop_token_ids", token)?;
         }
         let prompt = self.tokenize(&raw.prompt)?;
+        // A tokenizer may know more tokens than the model has rows for.
+        for &token in &prompt {
+            self.check_token("prompt", token)?;
+        }
         let max_tokens = self.max_tokens(prompt.len(), raw.max_tokens)?;
 
         let (events, receiver) = mpsc::channel(max_tokens + 1);
@@ -313,7 +326,7 @@ impl Frontend {
         }
     }
 
-    /// The prompt's tokens, each within the vocabulary; empty only if the prompt is.
+    /// The prompt's tokens; empty only if the prompt is.
     pub fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Token>, Refusal> {
         let encode = |text: &str, add_special_tokens| {
             self.model
@@ -323,12 +336,7 @@ impl Frontend {
         };
         match prompt {
             Prompt::Text(text) => encode(text, true),
-            Prompt::Tokens(tokens) => {
-                for &token in tokens {
-                    self.check_token("prompt", token)?;
-                }
-                Ok(tokens.clone())
-            }
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
             Prompt::Chat(messages) => {
                 if messages.is_empty() {
                     return Err(Refusal::EmptyPrompt);

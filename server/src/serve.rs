@@ -1,6 +1,7 @@
 //! `foretoken serve`: both doors open, until they are asked to close or the engine is gone.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
@@ -28,6 +29,9 @@ pub fn serve(config: ServeConfig) -> Result<()> {
     runtime.block_on(open(config, launched))
 }
 
+/// How long the doors stay open behind a dead engine.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Opens both doors and waits for their end, then for the engine's.
 async fn open(config: ServeConfig, launched: Launched) -> Result<()> {
     let Launched { frontend, thread } = launched;
@@ -42,34 +46,43 @@ async fn open(config: ServeConfig, launched: Launched) -> Result<()> {
         grpc.local_addr()?
     );
 
-    let (close, closing) = watch::channel(());
-    let shutdown = |mut closing: watch::Receiver<()>| async move { _ = closing.changed().await };
+    let draining = watch::Sender::new(false);
+    let began = |mut draining: watch::Receiver<bool>| async move {
+        _ = draining.wait_for(|&draining| draining).await;
+    };
     let doors = async {
-        let http = openai::serve(frontend.clone(), config.api_key.clone(), http, shutdown(closing.clone()));
-        let grpc = grpc::serve(frontend.clone(), config.api_key.clone(), grpc, shutdown(closing.clone()));
+        // The gRPC door waits for its calls by itself. axum closes at once, so it is told when nothing runs any more:
+        // until then, new requests and probes get an answer.
+        let (began_http, idle) = (began(draining.subscribe()), Arc::clone(&frontend));
+        let http_done = async move {
+            began_http.await;
+            idle.drained().await;
+        };
+        let http = openai::serve(Arc::clone(&frontend), config.api_key.clone(), http, http_done);
+        let grpc = grpc::serve(Arc::clone(&frontend), config.api_key.clone(), grpc, began(draining.subscribe()));
         let (http, grpc) = tokio::join!(http, grpc);
         http.context("the HTTP door")?;
         grpc.context("the gRPC door")
     };
-    let signal = async {
+    let end = async {
         tokio::select! {
             () = stop_signal() => {
                 tracing::info!("shutting down: running requests are finished, new ones are refused");
                 frontend.drain();
-                close.send_replace(());
+                draining.send_replace(true);
                 stop_signal().await;
-                tracing::warn!("asked twice: requests are abandoned");
+                tracing::warn!("asked twice: what still runs is abandoned");
             }
             () = frontend.engine_gone() => {
-                close.send_replace(());
-                // The doors tell their clients; one that does not listen does not hold up the end.
-                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                tracing::error!("the engine has failed");
+                // Time for clients and probes to hear of it.
+                tokio::time::sleep(LAST_WORDS).await;
             }
         }
     };
     let served = tokio::select! {
         served = doors => served,
-        () = signal => Ok(()),
+        () = end => Ok(()),
     };
     let engine_died = !frontend.is_alive();
     drop(frontend);
