@@ -56,16 +56,22 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let frontend = launch(&options.engine, &[], 1)?.frontend;
     let num_settings = TEMPERATURES.len() * (1 + DRAFTERS.len() * (1 + BUDGETS.len()));
-    let progress = ProgressBar::new((WORKLOADS.len() * num_settings) as u64)
-        .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} (ends in {eta})")?);
+    let progress = ProgressBar::new((WORKLOADS.len() * num_settings) as u64).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} (ends in {eta})")?,
+    );
     let mut table = String::new();
     for workload in WORKLOADS {
         let questions = questions(workload, options.questions)?;
         for temperature in TEMPERATURES {
             progress.set_message(format!("{workload}, T = {temperature}"));
             let mut run = |drafter, budget| -> Result<Stats> {
-                let setting = Setting { drafter, budget, temperature };
-                let stats = runtime.block_on(answer(&frontend, &questions, options.tokens, setting))?;
+                let setting = Setting {
+                    drafter,
+                    budget,
+                    temperature,
+                };
+                let stats =
+                    runtime.block_on(answer(&frontend, &questions, options.tokens, setting))?;
                 progress.inc(1);
                 Ok(stats)
             };
@@ -79,7 +85,11 @@ fn main() -> Result<()> {
             row += &format!(" {:.0} |", speed(&plain));
             for drafter in DRAFTERS {
                 let drafted = run(drafter, None)?;
-                row += &format!(" {:.0} ({:.2}×) |", speed(&drafted), speed(&drafted) / speed(&plain));
+                row += &format!(
+                    " {:.0} ({:.2}×) |",
+                    speed(&drafted),
+                    speed(&drafted) / speed(&plain)
+                );
             }
             table += &row;
             table.push('\n');
@@ -91,9 +101,14 @@ fn main() -> Result<()> {
 }
 
 fn header() -> String {
-    let budgets = DRAFTERS.iter().flat_map(|drafter| BUDGETS.map(|budget| format!(" {drafter} {budget} |")));
+    let budgets = DRAFTERS
+        .iter()
+        .flat_map(|drafter| BUDGETS.map(|budget| format!(" {drafter} {budget} |")));
     let budgets: String = budgets.collect();
-    let speeds: String = DRAFTERS.iter().map(|drafter| format!(" {drafter}, tok/s |")).collect();
+    let speeds: String = DRAFTERS
+        .iter()
+        .map(|drafter| format!(" {drafter}, tok/s |"))
+        .collect();
     let rule = " --: |".repeat(DRAFTERS.len() * (BUDGETS.len() + 1) + 2);
     format!("| workload | T |{budgets} none, tok/s |{speeds}\n| --- |{rule}\n")
 }
@@ -107,17 +122,34 @@ fn questions(workload: &str, count: usize) -> Result<Vec<String>> {
     let step = (lines.len() / count.max(1)).max(1);
     let first_turn = |line: &&str| -> Result<String> {
         let question: Question = serde_json::from_str(line)?;
-        question.turns.into_iter().next().context("a question without turns")
+        question
+            .turns
+            .into_iter()
+            .next()
+            .context("a question without turns")
     };
-    lines.iter().step_by(step).take(count).map(first_turn).collect()
+    lines
+        .iter()
+        .step_by(step)
+        .take(count)
+        .map(first_turn)
+        .collect()
 }
 
 /// Answers one question after another and adds up what it took.
-async fn answer(frontend: &Arc<Frontend>, questions: &[String], tokens: u32, setting: Setting) -> Result<Stats> {
+async fn answer(
+    frontend: &Arc<Frontend>,
+    questions: &[String],
+    tokens: u32,
+    setting: Setting,
+) -> Result<Stats> {
     let mut total = Stats::default();
     for (index, question) in questions.iter().enumerate() {
         let request = RawRequest {
-            prompt: Prompt::Chat(vec![Message { role: "user".to_owned(), content: question.clone() }]),
+            prompt: Prompt::Chat(vec![Message {
+                role: "user".to_owned(),
+                content: question.clone(),
+            }]),
             sampling: RawSampling {
                 temperature: Some(setting.temperature),
                 top_p: Some(1.0),

@@ -1,8 +1,8 @@
 //! `Linear`: rows times a weight matrix transposed.
 //!
-//! The matrix is packed once at load into panels of [`PANEL`] outputs, whose weights for one input lie side by side:
-//! a vector's lanes are outputs, so each output is summed by one lane over the inputs in rising order. That order
-//! depends on nothing but the input width; blocks of rows and panels only share loads.
+//! The matrix is packed once at load into panels of [`PANEL`] outputs, whose weights for one input (a pair of inputs in
+//! bfloat16) lie side by side: a vector's lanes are outputs, so each output is summed by one lane over the inputs in
+//! rising order. That order depends on nothing but the input width; blocks of rows and panels only share loads.
 
 #![expect(
     unsafe_code,
@@ -26,7 +26,8 @@ pub(crate) const PANEL: usize = 16;
 /// A weight matrix, packed.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    panels: Tensor, // [panels, in, PANEL]
+    panels: Tensor, // [panels, in / GROUP, PANEL * GROUP], `in` filled up with zeros
+    num_inputs: usize,
     num_outputs: usize,
 }
 
@@ -34,14 +35,18 @@ impl Linear {
     /// Packs a matrix of `[out, in]`, float32 or bfloat16.
     pub fn pack(weight: &Tensor) -> Result<Self> {
         let (num_outputs, num_inputs) = weight.dims2()?;
-        let num_panels = num_outputs.div_ceil(PANEL);
-        let padded = weight.pad_with_zeros(0, 0, num_panels * PANEL - num_outputs)?;
-        let panels = padded
-            .reshape((num_panels, PANEL, num_inputs))?
+        let group = with_element!(weight.dtype(), T, T::GROUP);
+        let (num_panels, num_groups) = (num_outputs.div_ceil(PANEL), num_inputs.div_ceil(group));
+        let panels = weight
+            .pad_with_zeros(0, 0, num_panels * PANEL - num_outputs)?
+            .pad_with_zeros(1, 0, num_groups * group - num_inputs)?
+            .reshape((num_panels, PANEL, num_groups, group))?
             .transpose(1, 2)?
-            .contiguous()?;
+            .contiguous()?
+            .reshape((num_panels, num_groups, PANEL * group))?;
         Ok(Self {
             panels,
+            num_inputs,
             num_outputs,
         })
     }
@@ -53,7 +58,7 @@ impl Linear {
         x.apply_op2_no_bwd(
             &self.panels,
             &Product {
-                num_outputs: self.num_outputs,
+                linear: self,
                 out_dtype,
             },
         )
@@ -62,25 +67,25 @@ impl Linear {
     /// The matrix's rows by index, as an embedding is read. `[indices, in]`
     pub fn rows(&self, indices: &[u32]) -> Result<Tensor> {
         self.panels.apply_op1_no_bwd(&Gather {
+            linear: self,
             indices,
-            num_outputs: self.num_outputs,
         })
+    }
+
+    /// The elements of the packed matrix.
+    fn elements<'a, T: Element>(
+        &self,
+        storage: &'a CpuStorage,
+        layout: &Layout,
+    ) -> Result<&'a [T]> {
+        let start = layout.start_offset();
+        Ok(&storage.as_slice::<T>()?[start..start + layout.shape().elem_count()])
     }
 }
 
-/// Panels, inputs and the elements of a packed matrix.
-fn panels<'a, T: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<(usize, &'a [T])> {
-    let (num_panels, num_inputs, _) = layout.shape().dims3()?;
-    let start = layout.start_offset();
-    Ok((
-        num_inputs,
-        &storage.as_slice::<T>()?[start..start + num_panels * num_inputs * PANEL],
-    ))
-}
-
 struct Gather<'a> {
+    linear: &'a Linear,
     indices: &'a [u32],
-    num_outputs: usize,
 }
 
 impl CustomOp1 for Gather<'_> {
@@ -89,16 +94,28 @@ impl CustomOp1 for Gather<'_> {
     }
 
     fn cpu_fwd(&self, w: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Linear {
+            num_inputs,
+            num_outputs,
+            ..
+        } = *self.linear;
         with_element!(w.dtype(), T, {
-            let (num_inputs, panels) = panels::<T>(w, layout)?;
+            let elements = self.linear.elements::<T>(w, layout)?;
+            let panel_len = num_inputs.next_multiple_of(T::GROUP) * PANEL;
             let mut rows = Vec::with_capacity(self.indices.len() * num_inputs);
             for &index in self.indices {
-                if index as usize >= self.num_outputs {
-                    bail!("row {index} of a matrix of {}", self.num_outputs);
+                let index = index as usize;
+                if index >= num_outputs {
+                    bail!("row {index} of a matrix of {num_outputs}");
                 }
-                let (panel, lane) = (index as usize / PANEL, index as usize % PANEL);
-                let panel = &panels[panel * num_inputs * PANEL..][..num_inputs * PANEL];
-                rows.extend(panel.iter().skip(lane).step_by(PANEL));
+                let groups = elements[index / PANEL * panel_len..][..panel_len]
+                    .chunks_exact(PANEL * T::GROUP);
+                let lane = index % PANEL * T::GROUP;
+                rows.extend(
+                    groups
+                        .flat_map(|group| &group[lane..lane + T::GROUP])
+                        .take(num_inputs),
+                );
             }
             Ok((
                 T::to_cpu_storage_owned(rows),
@@ -108,12 +125,12 @@ impl CustomOp1 for Gather<'_> {
     }
 }
 
-struct Product {
-    num_outputs: usize,
+struct Product<'a> {
+    linear: &'a Linear,
     out_dtype: DType,
 }
 
-impl CustomOp2 for Product {
+impl CustomOp2 for Product<'_> {
     fn name(&self) -> &'static str {
         "linear"
     }
@@ -125,43 +142,50 @@ impl CustomOp2 for Product {
         w: &CpuStorage,
         wl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let Linear {
+            num_inputs,
+            num_outputs,
+            ..
+        } = *self.linear;
         with_element!(w.dtype(), T, {
             let x = Rows::<T>::new(x, xl)?;
-            let (num_inputs, panels) = panels::<T>(w, wl)?;
             if x.width != num_inputs {
                 bail!(
                     "linear: rows of {} inputs, weights for {num_inputs}",
                     x.width
                 );
             }
-            let shape = Shape::from((x.num_rows, self.num_outputs));
-            let y = with_element!(self.out_dtype, U, {
-                U::to_cpu_storage_owned(product::<T, U>(x, panels, self.num_outputs))
-            });
+            let shape = Shape::from((x.num_rows, num_outputs));
+            let elements = self.linear.elements::<T>(w, wl)?;
+            let y = with_element!(
+                self.out_dtype,
+                U,
+                U::to_cpu_storage_owned(product::<T, U>(x, elements, num_outputs))
+            );
             Ok((y, shape))
         })
     }
 }
 
 fn product<T: Element, U: Element>(x: Rows<'_, T>, panels: &[T], num_outputs: usize) -> Vec<U> {
-    let (num_rows, num_inputs) = (x.num_rows, x.width);
-    let mut wide = Vec::with_capacity(num_rows * num_inputs);
-    for row in 0..num_rows {
-        wide.extend(x.row(row).iter().map(|value| value.widen()));
+    let num_inputs = x.width.next_multiple_of(T::GROUP);
+    let mut filled = vec![T::default(); x.num_rows * num_inputs];
+    for (row, filled) in filled.chunks_exact_mut(num_inputs.max(1)).enumerate() {
+        filled[..x.width].copy_from_slice(x.row(row));
     }
-    let mut y = vec![U::default(); num_rows * num_outputs];
+    let mut y = vec![U::default(); x.num_rows * num_outputs];
     let out = Disjoint::new(&mut y);
     let num_panels = num_outputs.div_ceil(PANEL);
     split(
         num_panels,
         BLOCK,
-        num_rows * num_outputs * num_inputs,
+        x.num_rows * num_outputs * num_inputs,
         |range| {
             dispatch(Block {
-                x: &wide,
-                num_rows,
-                num_inputs,
+                x: &filled,
                 panels,
+                num_rows: x.num_rows,
+                num_inputs,
                 num_outputs,
                 range,
                 out: &out,
@@ -176,8 +200,8 @@ const BLOCK: usize = 4;
 
 /// The outputs of the panels `range`.
 struct Block<'a, T, U> {
-    x: &'a [f32],    // [rows, in]
-    panels: &'a [T], // [panels, in, PANEL]
+    x: &'a [T],      // [rows, in]
+    panels: &'a [T], // [panels, in / GROUP, PANEL * GROUP]
     num_rows: usize,
     num_inputs: usize,
     num_outputs: usize,
@@ -199,42 +223,49 @@ impl<T: Element, U: Element> Kernel for Block<'_, T, U> {
 }
 
 impl<T: Element, U: Element> Block<'_, T, U> {
-    /// All rows by `P` panels.
+    /// All rows by `P` panels, in tiles of at most 6 rows, as equal as can be.
     #[inline(always)]
     fn rows<V: Vector, const P: usize>(&self, panel: usize) -> usize {
+        let num_tiles = self.num_rows.div_ceil(6).max(1);
         let mut row = 0;
-        while row < self.num_rows {
-            row += match self.num_rows - row {
-                6.. => self.tile::<V, 6, P>(row, panel),
-                4.. => self.tile::<V, 4, P>(row, panel),
-                2.. => self.tile::<V, 2, P>(row, panel),
-                _ => self.tile::<V, 1, P>(row, panel),
-            };
+        for tile in 1..=num_tiles {
+            let end = self.num_rows * tile / num_tiles;
+            match end - row {
+                6 => self.tile::<V, 6, P>(row, panel),
+                5 => self.tile::<V, 5, P>(row, panel),
+                4 => self.tile::<V, 4, P>(row, panel),
+                3 => self.tile::<V, 3, P>(row, panel),
+                2 => self.tile::<V, 2, P>(row, panel),
+                1 => self.tile::<V, 1, P>(row, panel),
+                _ => {}
+            }
+            row = end;
         }
         P
     }
 
     /// `R` rows by `P` panels. Plain loops, because a closure would not be compiled with the vector's instructions.
     #[inline(always)]
-    fn tile<V: Vector, const R: usize, const P: usize>(&self, row: usize, panel: usize) -> usize {
+    fn tile<V: Vector, const R: usize, const P: usize>(&self, row: usize, panel: usize) {
         let stride = self.num_inputs * PANEL;
         let x = &self.x[row * self.num_inputs..][..R * self.num_inputs];
         let w = &self.panels[panel * stride..][..P * stride];
         // A panel is one vector of the widest kind, or several.
         for part in (0..PANEL).step_by(V::LANES) {
             let mut sums = [[V::zero(); P]; R];
-            for input in 0..self.num_inputs {
-                let mut weights = [V::zero(); P];
-                for p in 0..P {
-                    // SAFETY: `part + LANES <= PANEL`, so the load ends within panel `p` of the `P` in `w`.
-                    weights[p] =
-                        unsafe { T::load(w.as_ptr().add(p * stride + input * PANEL + part)) };
-                }
-                for r in 0..R {
-                    // SAFETY: `x` holds `R` rows of `num_inputs`.
-                    let x = V::splat(unsafe { *x.as_ptr().add(r * self.num_inputs + input) });
-                    for p in 0..P {
-                        sums[r][p] = sums[r][p].mul_add(x, weights[p]);
+            for input in (0..self.num_inputs).step_by(T::GROUP) {
+                // SAFETY: a group's weights end within their panel, a group of inputs within its row.
+                unsafe {
+                    let w = w.as_ptr().add(input * PANEL + part * T::GROUP);
+                    let mut weights = [T::load_groups::<V>(w); P];
+                    for p in 1..P {
+                        weights[p] = T::load_groups::<V>(w.add(p * stride));
+                    }
+                    for r in 0..R {
+                        let x = T::splat_group::<V>(x.as_ptr().add(r * self.num_inputs + input));
+                        for p in 0..P {
+                            sums[r][p] = T::add_products(sums[r][p], x, weights[p]);
+                        }
                     }
                 }
             }
@@ -244,7 +275,6 @@ impl<T: Element, U: Element> Block<'_, T, U> {
                 }
             }
         }
-        R
     }
 
     /// Writes the lanes that are outputs; the last panel may have fewer.

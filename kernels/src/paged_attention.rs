@@ -175,15 +175,12 @@ impl<T: Element> Attend<'_, T> {
     #[inline(always)]
     fn mix<V: Vector>(&self, first: usize, slots: &[u32], weights: &[f32], sums: &mut [f32]) {
         let whole = sums.len() - sums.len() % V::LANES;
-        for at in (0..whole).step_by(V::LANES) {
-            let mut sum = V::zero();
-            for (&slot, &weight) in slots.iter().zip(weights) {
-                let value = &self.v.row(slot as usize)[first + at..][..V::LANES];
-                // SAFETY: sliced to the vector's length.
-                sum = sum.mul_add(V::splat(weight), unsafe { T::load(value.as_ptr()) });
-            }
-            // SAFETY: `at + LANES <= whole <= sums.len()`.
-            unsafe { sum.store(sums[at..][..V::LANES].as_mut_ptr()) };
+        let mut at = 0;
+        while at < whole {
+            at += match (whole - at) / V::LANES {
+                4.. => self.mix_part::<V, 4>(first, at, slots, weights, sums),
+                _ => self.mix_part::<V, 1>(first, at, slots, weights, sums),
+            };
         }
         for (at, sum) in sums.iter_mut().enumerate().skip(whole) {
             *sum = 0.0;
@@ -191,6 +188,34 @@ impl<T: Element> Attend<'_, T> {
                 *sum += weight * self.v.row(slot as usize)[first + at].widen();
             }
         }
+    }
+
+    /// `P` vectors of a head side by side, because each addition waits for the one before it.
+    #[inline(always)]
+    fn mix_part<V: Vector, const P: usize>(
+        &self,
+        first: usize,
+        at: usize,
+        slots: &[u32],
+        weights: &[f32],
+        out: &mut [f32],
+    ) -> usize {
+        let mut sums = [V::zero(); P];
+        for (&slot, &weight) in slots.iter().zip(weights) {
+            let value = &self.v.row(slot as usize)[first + at..][..P * V::LANES];
+            let weight = V::splat(weight);
+            for p in 0..P {
+                // SAFETY: sliced to `P` vectors.
+                let value = unsafe { T::load(value.as_ptr().add(p * V::LANES)) };
+                sums[p] = sums[p].mul_add(weight, value);
+            }
+        }
+        let out = &mut out[at..][..P * V::LANES];
+        for p in 0..P {
+            // SAFETY: sliced to `P` vectors.
+            unsafe { sums[p].store(out.as_mut_ptr().add(p * V::LANES)) };
+        }
+        P * V::LANES
     }
 }
 

@@ -15,6 +15,9 @@ use half::bf16;
 pub(crate) trait Vector: Copy {
     const LANES: usize;
 
+    /// Two bfloat16 numbers in each lane.
+    type Pairs: Copy;
+
     fn zero() -> Self;
     fn splat(value: f32) -> Self;
     /// `self + a * b`
@@ -28,6 +31,13 @@ pub(crate) trait Vector: Copy {
     /// `LANES` elements from `data` on are readable.
     unsafe fn load_bf16(data: *const bf16) -> Self;
     /// # Safety
+    /// `2 * LANES` elements from `data` on are readable.
+    unsafe fn load_pairs(data: *const bf16) -> Self::Pairs;
+    /// The same pair in every lane.
+    fn splat_pair(pair: [bf16; 2]) -> Self::Pairs;
+    /// `self + a.0 * b.0 + a.1 * b.1`, in an order and with roundings that are the processor's, but always the same.
+    fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self;
+    /// # Safety
     /// `LANES` elements from `data` on are writable.
     unsafe fn store(self, data: *mut f32);
 }
@@ -40,6 +50,9 @@ pub(crate) trait Kernel {
 /// Runs a kernel with this processor's vectors.
 pub(crate) fn dispatch(kernel: impl Kernel) {
     match isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa` saw the flags.
+        Isa::Avx512Bf16 => unsafe { x86::avx512_bf16(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` saw the flags.
         Isa::Avx512 => unsafe { x86::avx512(kernel) },
@@ -57,6 +70,8 @@ enum Isa {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 fn isa() -> Isa {
@@ -64,7 +79,14 @@ fn isa() -> Isa {
     *ISA.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq");
+            if avx512 && is_x86_feature_detected!("avx512bf16") {
+                return Isa::Avx512Bf16;
+            }
+            if avx512 {
                 return Isa::Avx512;
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -92,6 +114,8 @@ pub(crate) struct Portable([f32; 8]);
 
 impl Vector for Portable {
     const LANES: usize = 8;
+
+    type Pairs = [[f32; 8]; 2];
 
     #[inline(always)]
     fn zero() -> Self {
@@ -123,8 +147,28 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn load_bf16(data: *const bf16) -> Self {
         // SAFETY: the caller's promise.
-        let lanes = unsafe { data.cast::<[u16; 8]>().read_unaligned() };
-        Self(lanes.map(|bits| f32::from_bits(u32::from(bits) << 16)))
+        Self(unsafe { data.cast::<[bf16; 8]>().read_unaligned() }.map(widen))
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(data: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller's promise.
+        let pairs = unsafe { data.cast::<[[bf16; 2]; 8]>().read_unaligned() };
+        [
+            pairs.map(|pair| widen(pair[0])),
+            pairs.map(|pair| widen(pair[1])),
+        ]
+    }
+
+    #[inline(always)]
+    fn splat_pair(pair: [bf16; 2]) -> Self::Pairs {
+        pair.map(|value| [widen(value); 8])
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
+        self.mul_add(Self(a[0]), Self(b[0]))
+            .mul_add(Self(a[1]), Self(b[1]))
     }
 
     #[inline(always)]
@@ -134,9 +178,15 @@ impl Vector for Portable {
     }
 }
 
+#[inline(always)]
+fn widen(value: bf16) -> f32 {
+    f32::from_bits(u32::from(value.to_bits()) << 16)
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
+    use std::mem::transmute;
 
     use half::bf16;
 
@@ -146,7 +196,14 @@ mod x86 {
     /// The processor has the features named.
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
     pub(super) unsafe fn avx512<K: Kernel>(kernel: K) {
-        kernel.run::<Avx512>();
+        kernel.run::<Avx512<false>>();
+    }
+
+    /// # Safety
+    /// The processor has the features named.
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+    pub(super) unsafe fn avx512_bf16<K: Kernel>(kernel: K) {
+        kernel.run::<Avx512<true>>();
     }
 
     /// # Safety
@@ -156,12 +213,15 @@ mod x86 {
         kernel.run::<Avx2>();
     }
 
+    /// `BF16`: the processor multiplies pairs of bfloat16 numbers by itself.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512(__m512);
+    pub(crate) struct Avx512<const BF16: bool>(__m512);
 
-    // SAFETY of this block: `Avx512` is only used below `avx512`.
-    impl Vector for Avx512 {
+    // SAFETY of this block: these are only used below `avx512` and `avx512_bf16`, by whose features they are.
+    impl<const BF16: bool> Vector for Avx512<BF16> {
         const LANES: usize = 16;
+
+        type Pairs = __m512i;
 
         #[inline(always)]
         fn zero() -> Self {
@@ -201,9 +261,43 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_pairs(data: *const bf16) -> Self::Pairs {
+            unsafe { _mm512_loadu_si512(data.cast()) }
+        }
+
+        #[inline(always)]
+        fn splat_pair(pair: [bf16; 2]) -> Self::Pairs {
+            unsafe { _mm512_set1_epi32(bits(pair)) }
+        }
+
+        #[inline(always)]
+        fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
+            unsafe {
+                if BF16 {
+                    // Vectors of bfloat16 have a type of their own, of the same bits.
+                    let (a, b): (__m512bh, __m512bh) = (transmute(a), transmute(b));
+                    return Self(_mm512_dpbf16_ps(self.0, a, b));
+                }
+                let first = |pairs| Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)));
+                let mask = _mm512_set1_epi32(SECOND);
+                let second = |pairs| Self(_mm512_castsi512_ps(_mm512_and_si512(pairs, mask)));
+                self.mul_add(first(a), first(b))
+                    .mul_add(second(a), second(b))
+            }
+        }
+
+        #[inline(always)]
         unsafe fn store(self, data: *mut f32) {
             unsafe { _mm512_storeu_ps(data, self.0) }
         }
+    }
+
+    /// The bits of a pair's second number.
+    const SECOND: i32 = 0xffff_0000_u32 as i32;
+
+    #[inline(always)]
+    fn bits([first, second]: [bf16; 2]) -> i32 {
+        (u32::from(second.to_bits()) << 16 | u32::from(first.to_bits())) as i32
     }
 
     #[derive(Clone, Copy)]
@@ -212,6 +306,8 @@ mod x86 {
     // SAFETY of this block: `Avx2` is only used below `avx2` and `avx512`.
     impl Vector for Avx2 {
         const LANES: usize = 8;
+
+        type Pairs = __m256i;
 
         #[inline(always)]
         fn zero() -> Self {
@@ -250,6 +346,27 @@ mod x86 {
             unsafe {
                 let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(data.cast()));
                 Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn load_pairs(data: *const bf16) -> Self::Pairs {
+            unsafe { _mm256_loadu_si256(data.cast()) }
+        }
+
+        #[inline(always)]
+        fn splat_pair(pair: [bf16; 2]) -> Self::Pairs {
+            unsafe { _mm256_set1_epi32(bits(pair)) }
+        }
+
+        #[inline(always)]
+        fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
+            unsafe {
+                let first = |pairs| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)));
+                let mask = _mm256_set1_epi32(SECOND);
+                let second = |pairs| Self(_mm256_castsi256_ps(_mm256_and_si256(pairs, mask)));
+                self.mul_add(first(a), first(b))
+                    .mul_add(second(a), second(b))
             }
         }
 

@@ -111,9 +111,10 @@ fn linear_is_a_matrix_product_row_by_row() {
                 for (w, y) in ws.iter().zip(y) {
                     let exact: f64 = x.iter().zip(w).map(|(x, w)| x * w).sum();
                     let size: f64 = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum();
-                    // Each product and each of at most `width` additions rounds once; products below the least
-                    // normal number may lose all of their digits.
-                    let bound = (width + 2) as f64 * (unit_roundoff(DType::F32) * size + 1.2e-38);
+                    // Each product and each of at most `width` additions rounds once. Numbers below the least normal
+                    // one, 1.2e-38, may count as zero; the largest factor is 60.
+                    let bound =
+                        (width + 2) as f64 * (unit_roundoff(DType::F32) * size + 60.0 * 1.2e-38);
                     assert!(
                         (y - exact).abs() <= bound,
                         "{dtype:?} {width}: {y} not {exact}, bound {bound}"

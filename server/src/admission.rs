@@ -196,7 +196,7 @@ impl Frontend {
                 limits,
                 drafters,
                 permits,
-            draining: AtomicBool::new(false),
+                draining: AtomicBool::new(false),
                 inbox,
             },
             requests,

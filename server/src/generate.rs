@@ -23,7 +23,9 @@ pub fn generate(config: GenerateConfig) -> Result<()> {
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
         .with(config.log.clone())
         .init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let frontend = launch(&config.engine, &[], 1)?.frontend;
     runtime.block_on(answer(&config, &frontend))
 }
@@ -48,10 +50,19 @@ async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()>
     writeln!(out)?;
     if config.show_drafts {
         request.speculation.drafter = Some("none".to_owned());
-        let plain = frontend.admit(request).await?.collect().await.context("plain decoding")?;
+        let plain = frontend
+            .admit(request)
+            .await?
+            .collect()
+            .await
+            .context("plain decoding")?;
         writeln!(out)?;
         write_summary(&mut out, &stats, &plain.stats)?;
-        let same = if plain.text == text { "the same text" } else { "ANOTHER TEXT, which is a bug" };
+        let same = if plain.text == text {
+            "the same text"
+        } else {
+            "ANOTHER TEXT, which is a bug"
+        };
         writeln!(out, "seed {}: plain decoding says {same}", generation.seed)?;
     }
     Ok(())
@@ -60,7 +71,10 @@ async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()>
 fn request(config: &GenerateConfig) -> RawRequest {
     let prompt = match config.raw {
         true => Prompt::Text(config.prompt.clone()),
-        false => Prompt::Chat(vec![Message { role: "user".to_owned(), content: config.prompt.clone() }]),
+        false => Prompt::Chat(vec![Message {
+            role: "user".to_owned(),
+            content: config.prompt.clone(),
+        }]),
     };
     RawRequest {
         prompt,
@@ -100,13 +114,20 @@ fn write_coloured(out: &mut impl Write, chunk: &Chunk) -> std::io::Result<()> {
 }
 
 fn write_summary(out: &mut impl Write, stats: &Stats, plain: &Stats) -> std::io::Result<()> {
-    for (name, meaning) in [("trigram", "guessed by trigram"), ("lookup", "guessed by lookup")] {
+    for (name, meaning) in [
+        ("trigram", "guessed by trigram"),
+        ("lookup", "guessed by lookup"),
+    ] {
         let style = style(Some(name));
         write!(out, "{style}{meaning}{style:#}   ")?;
     }
     writeln!(out, "said by the model alone\n")?;
     let num_tokens = stats.num_steps + stats.num_accepted_tokens;
-    writeln!(out, "{num_tokens} tokens in {} steps, plain decoding took {}", stats.num_steps, plain.num_steps)?;
+    writeln!(
+        out,
+        "{num_tokens} tokens in {} steps, plain decoding took {}",
+        stats.num_steps, plain.num_steps
+    )?;
     writeln!(
         out,
         "{} of {} guesses were right, {:.2} tokens per step",
@@ -114,10 +135,16 @@ fn write_summary(out: &mut impl Write, stats: &Stats, plain: &Stats) -> std::io:
         stats.num_draft_tokens,
         num_tokens as f64 / stats.num_steps.max(1) as f64
     )?;
-    let (drafted, undrafted) = (speed(num_tokens, stats.decode), speed(num_tokens, plain.decode));
+    let (drafted, undrafted) = (
+        speed(num_tokens, stats.decode),
+        speed(num_tokens, plain.decode),
+    );
     if let (Some(drafted), Some(undrafted)) = (drafted, undrafted) {
         let ratio = drafted / undrafted;
-        writeln!(out, "{drafted:.0} tokens/s, plain decoding {undrafted:.0}: {ratio:.2} times as fast")?;
+        writeln!(
+            out,
+            "{drafted:.0} tokens/s, plain decoding {undrafted:.0}: {ratio:.2} times as fast"
+        )?;
     }
     Ok(())
 }

@@ -88,17 +88,27 @@ pub fn launch(
         DtypeChoice::Float32 => Dtype::Float32,
         DtypeChoice::Bfloat16 => Dtype::Bfloat16,
     };
-    let model = LoadedModel::load(&source, dtype, options.max_model_len, &Device::Cpu)
-        .map_err(|error| LaunchError::Model { place: source.place().into_owned(), error })?;
+    let model = LoadedModel::load(&source, dtype, options.max_model_len, &Device::Cpu).map_err(
+        |error| LaunchError::Model {
+            place: source.place().into_owned(),
+            error,
+        },
+    )?;
     let num_blocks = num_blocks(&model, options.max_num_seqs)?;
-    let drafters = Drafters::new(drafters(options, &source, &model)?, model.llama.config().vocab_size);
+    let drafters = Drafters::new(
+        drafters(options, &source, &model)?,
+        model.llama.config().vocab_size,
+    );
 
     let names = match served_names {
         [] => vec![source.name()],
         names => names.to_vec(),
     };
     let speculation = Speculation {
-        drafter: drafters.names().into_iter().find(|name| *name == options.speculation.drafter),
+        drafter: drafters
+            .names()
+            .into_iter()
+            .find(|name| *name == options.speculation.drafter),
         max_draft_tokens: options.speculation.max_draft_tokens,
         min_draft_tokens: options.speculation.min_draft_tokens,
         max_draft_depth: options.speculation.max_draft_depth,
@@ -122,15 +132,25 @@ pub fn launch(
         max_num_batched_tokens: options.max_num_batched_tokens.max(options.max_num_seqs),
         max_prefill_chunk: options.max_num_batched_tokens,
     };
-    let engine = Engine::new(model.llama, model.eos_token_ids, drafters, scheduler, num_blocks)?;
+    let engine = Engine::new(
+        model.llama,
+        model.eos_token_ids,
+        drafters,
+        scheduler,
+        num_blocks,
+    )?;
     let thread = start(options.threads, move || engine.run(inbox))?;
-    Ok(Launched { frontend: Arc::new(frontend), thread })
+    Ok(Launched {
+        frontend: Arc::new(frontend),
+        thread,
+    })
 }
 
 /// Enough for as many sequences as may run, if they fit the memory; at least for one.
 fn num_blocks(model: &LoadedModel, max_num_seqs: usize) -> Result<usize, LaunchError> {
     let block_bytes = BLOCK_SIZE * KvCache::slot_bytes(model.llama.config(), model.llama.dtype());
-    let per_sequence = (model.max_model_len + foretoken_draft::DraftTree::MAX_NODES).div_ceil(BLOCK_SIZE);
+    let per_sequence =
+        (model.max_model_len + foretoken_draft::DraftTree::MAX_NODES).div_ceil(BLOCK_SIZE);
     let affordable = MAX_CACHE_BYTES / block_bytes;
     if affordable < per_sequence {
         return Err(LaunchError::Memory {
@@ -149,7 +169,10 @@ fn drafters(
     model: &LoadedModel,
 ) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
     let table = table(options, source, model)?;
-    Ok(vec![Box::new(Trigram::new(table)), Box::new(Lookup::default())])
+    Ok(vec![
+        Box::new(Trigram::new(table)),
+        Box::new(Lookup::default()),
+    ])
 }
 
 /// The trigram drafter's table: the one named, or the one beside the model, if it has one.
@@ -168,11 +191,14 @@ fn start(
     threads: Option<usize>,
     engine: impl FnOnce() -> candle_core::Result<()> + Send + 'static,
 ) -> Result<JoinHandle<candle_core::Result<()>>, LaunchError> {
-    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads =
+        threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|index| format!("compute-{index}"))
         .build()
         .map_err(|error| LaunchError::Threads { threads, error })?;
-    Ok(std::thread::Builder::new().name("engine".to_owned()).spawn(move || pool.install(engine))?)
+    Ok(std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || pool.install(engine))?)
 }

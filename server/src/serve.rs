@@ -25,7 +25,11 @@ pub fn serve(config: ServeConfig) -> Result<()> {
         .thread_name("edge")
         .enable_all()
         .build()?;
-    let launched = launch(&config.engine, &config.served_model_name, config.max_num_queued_reqs)?;
+    let launched = launch(
+        &config.engine,
+        &config.served_model_name,
+        config.max_num_queued_reqs,
+    )?;
     runtime.block_on(open(config, launched))
 }
 
@@ -58,8 +62,18 @@ async fn open(config: ServeConfig, launched: Launched) -> Result<()> {
             began_http.await;
             idle.drained().await;
         };
-        let http = openai::serve(Arc::clone(&frontend), config.api_key.clone(), http, http_done);
-        let grpc = grpc::serve(Arc::clone(&frontend), config.api_key.clone(), grpc, began(draining.subscribe()));
+        let http = openai::serve(
+            Arc::clone(&frontend),
+            config.api_key.clone(),
+            http,
+            http_done,
+        );
+        let grpc = grpc::serve(
+            Arc::clone(&frontend),
+            config.api_key.clone(),
+            grpc,
+            began(draining.subscribe()),
+        );
         let (http, grpc) = tokio::join!(http, grpc);
         http.context("the HTTP door")?;
         grpc.context("the gRPC door")
