@@ -258,20 +258,20 @@ impl<T: Element, U: Element> Block<'_, T, U> {
                 unsafe {
                     let w = w.as_ptr().add(input * PANEL + part * T::GROUP);
                     let mut weights = [T::load_groups::<V>(w); P];
-                    for p in 1..P {
-                        weights[p] = T::load_groups::<V>(w.add(p * stride));
+                    for (p, weights) in weights.iter_mut().enumerate() {
+                        *weights = T::load_groups::<V>(w.add(p * stride));
                     }
-                    for r in 0..R {
+                    for (r, sums) in sums.iter_mut().enumerate() {
                         let x = T::splat_group::<V>(x.as_ptr().add(r * self.num_inputs + input));
-                        for p in 0..P {
-                            sums[r][p] = T::add_products(sums[r][p], x, weights[p]);
+                        for (sum, &weights) in sums.iter_mut().zip(&weights) {
+                            *sum = T::add_products(*sum, x, weights);
                         }
                     }
                 }
             }
-            for r in 0..R {
-                for p in 0..P {
-                    self.store(row + r, (panel + p) * PANEL + part, sums[r][p]);
+            for (r, sums) in sums.into_iter().enumerate() {
+                for (p, sums) in sums.into_iter().enumerate() {
+                    self.store(row + r, (panel + p) * PANEL + part, sums);
                 }
             }
         }

@@ -204,16 +204,15 @@ impl<T: Element> Attend<'_, T> {
         for (&slot, &weight) in slots.iter().zip(weights) {
             let value = &self.v.row(slot as usize)[first + at..][..P * V::LANES];
             let weight = V::splat(weight);
-            for p in 0..P {
+            for (p, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: sliced to `P` vectors.
-                let value = unsafe { T::load(value.as_ptr().add(p * V::LANES)) };
-                sums[p] = sums[p].mul_add(weight, value);
+                *sum = sum.mul_add(weight, unsafe { T::load(value.as_ptr().add(p * V::LANES)) });
             }
         }
         let out = &mut out[at..][..P * V::LANES];
-        for p in 0..P {
+        for (p, sum) in sums.into_iter().enumerate() {
             // SAFETY: sliced to `P` vectors.
-            unsafe { sums[p].store(out.as_mut_ptr().add(p * V::LANES)) };
+            unsafe { sum.store(out.as_mut_ptr().add(p * V::LANES)) };
         }
         P * V::LANES
     }

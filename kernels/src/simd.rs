@@ -275,8 +275,8 @@ mod x86 {
             unsafe {
                 if BF16 {
                     // Vectors of bfloat16 have a type of their own, of the same bits.
-                    let (a, b): (__m512bh, __m512bh) = (transmute(a), transmute(b));
-                    return Self(_mm512_dpbf16_ps(self.0, a, b));
+                    let bf16s = |pairs| transmute::<__m512i, __m512bh>(pairs);
+                    return Self(_mm512_dpbf16_ps(self.0, bf16s(a), bf16s(b)));
                 }
                 let first = |pairs| Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)));
                 let mask = _mm512_set1_epi32(SECOND);

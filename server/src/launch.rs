@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use candle_core::Device;
 use foretoken_draft::{Drafter, Lookup, StaticTable, TableError, Trigram};
-use foretoken_model::{Dtype, KvCache, LoadError, LoadedModel, ModelSource};
+use foretoken_model::{Dtype, FileBytes, KvCache, LoadError, LoadedModel, MappedFile, ModelSource};
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
@@ -24,7 +24,15 @@ pub enum LaunchError {
         /// What is wrong with them.
         error: LoadError,
     },
-    /// The drafter's table.
+    /// The drafter's table cannot be opened.
+    #[error("cannot open the trigram table {place}: {error}")]
+    TableFile {
+        /// Where it lies.
+        place: String,
+        /// The system's word.
+        error: std::io::Error,
+    },
+    /// The drafter's table is none, or another model's.
     #[error("cannot read the trigram table {place}: {error}")]
     Table {
         /// Where it lies.
@@ -181,8 +189,37 @@ fn table(
     source: &ModelSource,
     model: &LoadedModel,
 ) -> Result<Option<StaticTable>, LaunchError> {
-    let _ = (options, source, model);
-    todo!()
+    let (place, bytes) = match &options.speculation.trigram_table {
+        Some(path) => {
+            let place = path.display().to_string();
+            let bytes = match MappedFile::open(path) {
+                Ok(file) => FileBytes::Mapped(file),
+                Err(error) => return Err(LaunchError::TableFile { place, error }),
+            };
+            (place, bytes)
+        }
+        None => match source
+            .find(TABLE)
+            .map_err(|error| in_model(source, error))?
+        {
+            Some(bytes) => (TABLE.to_owned(), bytes),
+            None => return Ok(None),
+        },
+    };
+    let table = StaticTable::new(bytes, model.tokenizer.fingerprint());
+    table
+        .map(Some)
+        .map_err(|error| LaunchError::Table { place, error })
+}
+
+/// Beside a model's own files.
+const TABLE: &str = "trigram.ftt";
+
+fn in_model(source: &ModelSource, error: LoadError) -> LaunchError {
+    LaunchError::Model {
+        place: source.place().into_owned(),
+        error,
+    }
 }
 
 /// Runs `engine` on a thread of its own, which is one of the compute pool's `threads`.

@@ -9,83 +9,61 @@ use tokio::sync::watch;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::admission::Frontend;
+use crate::api_key::ApiKey;
 use crate::config::ServeConfig;
 use crate::launch::{Launched, launch};
 use crate::{grpc, openai};
 
-/// Serves until ctrl-c or SIGTERM; then what runs is finished and nothing new taken. A second ctrl-c ends it at once.
-pub fn serve(config: ServeConfig) -> Result<()> {
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Doors {
+    /// OpenAI's API.
+    pub http: TcpListener,
+    /// `foretoken.v1.Inference`.
+    pub grpc: TcpListener,
+    /// What both ask for.
+    pub api_key: Option<ApiKey>,
+}
+
+/// Serves until ctrl-c or SIGTERM; then what runs is finished and nothing new is taken. Asked a second time, it ends.
+pub fn run(config: ServeConfig) -> Result<()> {
     tracing_subscriber::registry()
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
         .with(config.log.clone())
         .init();
-    // The edge's threads: few, as they only pass text along, and never the compute pool's.
+    // The edge's threads only pass text along; they are few, and never the compute pool's.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("edge")
         .enable_all()
         .build()?;
-    let launched = launch(
-        &config.engine,
-        &config.served_model_name,
-        config.max_num_queued_reqs,
-    )?;
-    runtime.block_on(open(config, launched))
+    runtime.block_on(async {
+        let doors = Doors {
+            http: bind(&config.host, config.port).await?,
+            grpc: bind(&config.host, config.grpc_port).await?,
+            api_key: config.api_key,
+        };
+        let launched = launch(&config.engine, &config.served_model_name, config.max_num_queued_reqs)?;
+        announce(&doors, &launched.frontend)?;
+        tokio::select! {
+            served = serve(doors, launched, stop_signal()) => served,
+            () = async { stop_signal().await; stop_signal().await } => bail!("asked twice to stop: what ran is abandoned"),
+        }
+    })
 }
 
-/// How long the doors stay open behind a dead engine.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Opens both doors and waits for their end, then for the engine's.
-async fn open(config: ServeConfig, launched: Launched) -> Result<()> {
+/// Serves until `stop` resolves and what then runs has ended; an error if the engine has died.
+pub async fn serve(doors: Doors, launched: Launched, stop: impl Future<Output = ()>) -> Result<()> {
     let Launched { frontend, thread } = launched;
-    let http = bind(&config.host, config.port).await?;
-    let grpc = bind(&config.host, config.grpc_port).await?;
-    tracing::info!(
-        model = frontend.model().names.join(", "),
-        max_model_len = frontend.limits().max_model_len,
-        drafter = frontend.limits().speculation.drafter.unwrap_or("none"),
-        "HTTP on http://{}, gRPC on {}",
-        http.local_addr()?,
-        grpc.local_addr()?
-    );
-
     let draining = watch::Sender::new(false);
-    let began = |mut draining: watch::Receiver<bool>| async move {
-        _ = draining.wait_for(|&draining| draining).await;
-    };
-    let doors = async {
-        // The gRPC door waits for its calls by itself. axum closes at once, so it is told when nothing runs any more:
-        // until then, new requests and probes get an answer.
-        let (began_http, idle) = (began(draining.subscribe()), Arc::clone(&frontend));
-        let http_done = async move {
-            began_http.await;
-            idle.drained().await;
-        };
-        let http = openai::serve(
-            Arc::clone(&frontend),
-            config.api_key.clone(),
-            http,
-            http_done,
-        );
-        let grpc = grpc::serve(
-            Arc::clone(&frontend),
-            config.api_key.clone(),
-            grpc,
-            began(draining.subscribe()),
-        );
-        let (http, grpc) = tokio::join!(http, grpc);
-        http.context("the HTTP door")?;
-        grpc.context("the gRPC door")
-    };
-    let end = async {
+    let until_the_end = async {
         tokio::select! {
-            () = stop_signal() => {
+            () = stop => {
                 tracing::info!("shutting down: running requests are finished, new ones are refused");
                 frontend.drain();
                 draining.send_replace(true);
-                stop_signal().await;
-                tracing::warn!("asked twice: what still runs is abandoned");
+                std::future::pending().await
             }
             () = frontend.engine_gone() => {
                 tracing::error!("the engine has failed");
@@ -94,14 +72,11 @@ async fn open(config: ServeConfig, launched: Launched) -> Result<()> {
             }
         }
     };
-    let served = tokio::select! {
-        served = doors => served,
-        () = end => Ok(()),
-    };
-    let engine_died = !frontend.is_alive();
-    drop(frontend);
-    served?;
-    if !engine_died {
+    tokio::select! {
+        served = open(doors, &frontend, &draining) => served?,
+        () = until_the_end => {}
+    }
+    if frontend.is_alive() {
         return Ok(());
     }
     match thread.join() {
@@ -110,9 +85,57 @@ async fn open(config: ServeConfig, launched: Launched) -> Result<()> {
     }
 }
 
+/// How long the doors stay open behind a dead engine.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Keeps both doors open until draining has begun and nothing runs any more.
+async fn open(
+    doors: Doors,
+    frontend: &Arc<Frontend>,
+    draining: &watch::Sender<bool>,
+) -> Result<()> {
+    let begun = |mut draining: watch::Receiver<bool>| async move {
+        _ = draining.wait_for(|&draining| draining).await;
+    };
+    // The gRPC door waits for its calls by itself. axum closes at once, so it is told when nothing runs any more: until
+    // then, new requests and probes get an answer.
+    let (begun_http, idle) = (begun(draining.subscribe()), Arc::clone(frontend));
+    let nothing_runs = async move {
+        begun_http.await;
+        idle.drained().await;
+    };
+    let http = openai::serve(
+        Arc::clone(frontend),
+        doors.api_key.clone(),
+        doors.http,
+        nothing_runs,
+    );
+    let grpc = grpc::serve(
+        Arc::clone(frontend),
+        doors.api_key,
+        doors.grpc,
+        begun(draining.subscribe()),
+    );
+    let (http, grpc) = tokio::join!(http, grpc);
+    http.context("the HTTP door")?;
+    grpc.context("the gRPC door")
+}
+
 async fn bind(host: &str, port: u16) -> Result<TcpListener> {
     let listener = TcpListener::bind((host, port)).await;
     listener.with_context(|| format!("cannot listen on {host}:{port}"))
+}
+
+fn announce(doors: &Doors, frontend: &Frontend) -> Result<()> {
+    tracing::info!(
+        model = frontend.model().names.join(", "),
+        max_model_len = frontend.limits().max_model_len,
+        drafter = frontend.limits().speculation.drafter.unwrap_or("none"),
+        "HTTP on http://{}, gRPC on {}",
+        doors.http.local_addr()?,
+        doors.grpc.local_addr()?
+    );
+    Ok(())
 }
 
 /// Resolves on ctrl-c, and on SIGTERM where there is such a thing.

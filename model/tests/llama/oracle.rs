@@ -1,13 +1,9 @@
 //! In float32, logits equal those of candle-transformers' own Llama.
 
-#![cfg(test)]
-
-mod common;
-
+use crate::common::{Random, Runner, demo, load, stories, tiny_config, write_tiny};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
-use common::{Random, Runner, demo, load, stories, tiny_config, write_tiny};
 use foretoken_model::{Dtype, ModelSource, Token};
 use serde_json::json;
 
@@ -115,7 +111,7 @@ fn greedy_text_of_stories260k_is_the_published_one() {
     let mut tokens = vec![1];
     for at in 0..160 {
         let logits = runner
-            .forward(&[common::committed(&table, &tokens, at, at + 1)])
+            .forward(&[crate::common::committed(&table, &tokens, at, at + 1)])
             .remove(0);
         let best = (0..logits.len())
             .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))

@@ -1,10 +1,6 @@
 //! A row's logits are the same bits whatever stands beside it, however it came there, and however many threads run.
 
-#![cfg(test)]
-
-mod common;
-
-use common::{Random, Runner, committed, demo, load, stories, tiny_config, write_tiny};
+use crate::common::{Random, Runner, committed, demo, load, stories, tiny_config, write_tiny};
 use foretoken_model::{Dtype, LoadedModel, SequenceRows, Token};
 use serde_json::json;
 

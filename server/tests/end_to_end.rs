@@ -1,0 +1,277 @@
+//! The whole server on the carried model, through its real doors.
+
+#![cfg(test)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use foretoken_proto::v1::generate_request::Prompt;
+use foretoken_proto::v1::inference_client::InferenceClient;
+use foretoken_proto::v1::{GenerateRequest, SpeculationOptions, StoppingCriteria};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+/// A server process that ends with the test.
+struct Server {
+    child: Child,
+    /// Kept open, so that the server can go on logging.
+    _log: BufReader<ChildStderr>,
+    http: String,
+    grpc: String,
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_foretoken"))
+            .args(["--port", "0", "--grpc-port", "0", "--threads", "2"])
+            .args(args)
+            .env_clear()
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("gRPC on ") {
+            line.clear();
+            assert!(
+                log.read_line(&mut line).unwrap() > 0,
+                "the server ended before it listened"
+            );
+        }
+        let address = |name: &str| {
+            let rest = &line[line.find(name).unwrap() + name.len()..];
+            let end = rest
+                .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
+                .unwrap_or(rest.len());
+            format!("http://{}", &rest[..end])
+        };
+        let (http, grpc) = (address("HTTP on http://"), address("gRPC on "));
+        Self {
+            child,
+            _log: log,
+            http,
+            grpc,
+        }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = reqwest::Client::new()
+            .post(format!("{}{path}", self.http))
+            .json(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    fn interrupt(&self) {
+        let kill = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(kill.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn completion(drafter: &str, temperature: f32) -> Value {
+    json!({"prompt": "Once upon a time", "max_tokens": 48, "temperature": temperature, "seed": 5, "ignore_eos": true,
+        "speculative": {"drafter": drafter, "n_max": 16}})
+}
+
+#[tokio::test]
+async fn both_doors_say_the_same_whatever_drafts() {
+    let server = Server::start(&[]);
+    for temperature in [0.0, 1.0] {
+        let (status, plain) = server
+            .post("/v1/completions", &completion("none", temperature))
+            .await;
+        assert_eq!(status, 200, "{plain}");
+        let text = plain["choices"][0]["text"].as_str().unwrap();
+        assert!(!text.is_empty());
+        for drafter in ["trigram", "lookup"] {
+            let (_, drafted) = server
+                .post("/v1/completions", &completion(drafter, temperature))
+                .await;
+            assert_eq!(
+                drafted["choices"][0]["text"], text,
+                "{drafter} at {temperature}"
+            );
+            assert!(
+                drafted["timings"]["draft_n"].as_u64() > Some(0),
+                "{drafted}"
+            );
+        }
+        let mut client = InferenceClient::connect(server.grpc.clone()).await.unwrap();
+        let request = GenerateRequest {
+            prompt: Some(Prompt::Text("Once upon a time".to_owned())),
+            temperature: Some(temperature),
+            sampling: Some(foretoken_proto::v1::RandomSampling {
+                seed: Some(5),
+                ..Default::default()
+            }),
+            stopping: Some(StoppingCriteria {
+                max_new_tokens: 48,
+                ignore_eos: true,
+                ..Default::default()
+            }),
+            speculation: Some(SpeculationOptions {
+                max_draft_tokens: Some(4),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut stream = client.generate_stream(request).await.unwrap().into_inner();
+        let mut streamed = String::new();
+        while let Some(response) = stream.next().await {
+            streamed.push_str(&response.unwrap().outputs.unwrap().text);
+        }
+        assert_eq!(streamed, text, "gRPC at {temperature}");
+    }
+}
+
+#[tokio::test]
+async fn requests_side_by_side_say_what_they_say_alone() {
+    let server = Server::start(&["--max-num-seqs", "3"]);
+    let body = |seed: usize| {
+        json!({"messages": [{"role": "user", "content": "I need a hotel in Paris."}], "max_tokens": 40, "seed": seed,
+            "temperature": 0.9, "speculative.n_max": seed % 3 * 8})
+    };
+    let mut alone = Vec::new();
+    for seed in 0..8 {
+        alone.push(
+            server.post("/v1/chat/completions", &body(seed)).await.1["choices"][0]["message"]
+                .clone(),
+        );
+    }
+    let bodies: Vec<Value> = (0..8).map(body).collect();
+    let together = bodies
+        .iter()
+        .map(|body| server.post("/v1/chat/completions", body));
+    let together = futures_util::future::join_all(together).await;
+    for (seed, ((status, answer), alone)) in together.iter().zip(&alone).enumerate() {
+        assert_eq!(
+            (*status, &answer["choices"][0]["message"]),
+            (200, alone),
+            "seed {seed}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_finishes_what_runs_and_refuses_what_comes() {
+    let mut server = Server::start(&[]);
+    let body = json!({"prompt": "Once", "max_tokens": 1500, "ignore_eos": true, "stream": true, "n_max": null,
+        "speculative.n_max": 0});
+    let request = reqwest::Client::new()
+        .post(format!("{}/v1/completions", server.http))
+        .json(&body);
+    let mut stream = request.send().await.unwrap().bytes_stream();
+    let mut text = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
+
+    server.interrupt();
+    let mut refused = server
+        .post(
+            "/v1/completions",
+            &json!({"prompt": "Twice", "max_tokens": 1}),
+        )
+        .await;
+    while refused.0 == 200 {
+        // The signal is on its way.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        refused = server
+            .post(
+                "/v1/completions",
+                &json!({"prompt": "Twice", "max_tokens": 1}),
+            )
+            .await;
+    }
+    assert_eq!(refused.0, 503, "{}", refused.1);
+    let mut client = InferenceClient::connect(server.grpc.clone()).await.unwrap();
+    let prompt = Some(Prompt::Text("Twice".to_owned()));
+    let status = client
+        .generate(GenerateRequest {
+            prompt,
+            ..Default::default()
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+
+    while let Some(bytes) = stream.next().await {
+        text.push_str(std::str::from_utf8(&bytes.unwrap()).unwrap());
+    }
+    assert!(text.contains("\"finish_reason\":\"length\""), "{text}");
+    assert!(text.trim_end().ends_with("data: [DONE]"));
+    assert!(server.child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_dead_engine_ends_every_stream_and_the_server() {
+    use foretoken_server::launch::Launched;
+    use foretoken_server::serve::{Doors, serve};
+    use tokio::net::TcpListener;
+
+    let (frontend, mut inbox) = support::frontend(4);
+    // Says one token, then dies of an error.
+    let thread = std::thread::spawn(move || {
+        let request = inbox.blocking_recv().unwrap();
+        let emitted = foretoken_server::request::Emitted {
+            token: 300,
+            source: None,
+        };
+        let event = foretoken_server::request::Event {
+            tokens: vec![emitted],
+            stats: Default::default(),
+            finish: None,
+        };
+        request.events.try_send(event).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        candle_core::bail!("out of luck")
+    });
+    let doors = Doors {
+        http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        api_key: None,
+    };
+    let (http, grpc) = (
+        doors.http.local_addr().unwrap(),
+        doors.grpc.local_addr().unwrap(),
+    );
+    let serving = tokio::spawn(serve(
+        doors,
+        Launched { frontend, thread },
+        std::future::pending(),
+    ));
+
+    let mut client = InferenceClient::connect(format!("http://{grpc}"))
+        .await
+        .unwrap();
+    let prompt = Some(Prompt::Text("Once".to_owned()));
+    let mut stream = client
+        .generate_stream(GenerateRequest {
+            prompt,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(stream.next().await.unwrap().is_ok());
+    assert_eq!(
+        stream.next().await.unwrap().unwrap_err().code(),
+        tonic::Code::Internal
+    );
+    let health = reqwest::get(format!("http://{http}/health")).await.unwrap();
+    assert_eq!(health.status().as_u16(), 503);
+    // An error here is an exit code that is not zero.
+    let error = serving.await.unwrap().unwrap_err();
+    assert_eq!(format!("{error:#}"), "the engine has failed: out of luck");
+}
+
+#[path = "support/mod.rs"]
+mod support;
