@@ -8,8 +8,13 @@
 
 mod accept;
 mod drafter;
+mod lookup;
+mod suffix_automaton;
 mod tree;
+pub mod trigram;
 
 pub use accept::{Accepted, accept};
 pub use drafter::{Context, Drafter, Verified, VerifiedRows};
+pub use lookup::Lookup;
 pub use tree::{DraftTree, Node};
+pub use trigram::Trigram;

@@ -5,6 +5,8 @@
 //! target will say. Generator: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
 //! 1, 2, 3", 2011).
 
+use std::f32::consts::LN_2;
+
 use foretoken_kernels::math::ln;
 
 use crate::Token;
@@ -32,18 +34,34 @@ impl Noise {
     /// Standard Gumbel noise of `token` at `position`.
     #[inline]
     pub fn at(&self, position: usize, token: Token) -> f32 {
-        self.lanes(position, token as usize / Self::LANES)[token as usize % Self::LANES]
+        // One logarithm of the four is taken: a drafter asks for few tokens of a position.
+        gumbel(self.bits(position, token as usize / Self::LANES)[token as usize % Self::LANES])
+    }
+
+    /// The noise of `token` at `position` if it reaches `floor`: no logarithm is taken where it clearly does not.
+    #[inline]
+    pub fn at_least(&self, position: usize, token: Token, floor: f32) -> Option<f32> {
+        let bits = self.bits(position, token as usize / Self::LANES)[token as usize % Self::LANES];
+        // The uniform v is at least 2^-(zeros + 1), and -ln(-ln(1 - v)) < -ln v.
+        let bound = (bits.leading_zeros() + 1) as f32 * LN_2;
+        (bound >= floor)
+            .then(|| gumbel(bits))
+            .filter(|&noise| noise >= floor)
     }
 
     /// Noise of the tokens `4 * group .. 4 * group + 4` at `position`.
     #[inline]
     pub fn lanes(&self, position: usize, group: usize) -> [f32; Self::LANES] {
+        self.bits(position, group).map(gumbel)
+    }
+
+    #[inline(always)]
+    fn bits(&self, position: usize, group: usize) -> [u32; Self::LANES] {
         let position = position as u64;
         philox(
             [group as u32, 0, position as u32, (position >> 32) as u32],
             self.key,
         )
-        .map(gumbel)
     }
 }
 

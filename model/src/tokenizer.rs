@@ -1,6 +1,7 @@
 //! Text to tokens and back.
 
 use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Token;
 
@@ -8,6 +9,7 @@ use crate::Token;
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    fingerprint: u64,
 }
 
 /// What the tokenizer could not do, in its library's words.
@@ -22,7 +24,15 @@ impl Tokenizer {
         // A file may carry truncation or padding from its training; a server wants neither.
         inner.with_truncation(None)?;
         inner.with_padding(None);
-        Ok(Self { inner })
+        Ok(Self {
+            inner,
+            fingerprint: xxh3_64(json),
+        })
+    }
+
+    /// Names the file it was read from, byte for byte: what holds token ids is of use with its own tokenizer only.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// Tokens of `text`. With `add_special_tokens`, what the tokenizer puts around a text (BOS) is put.

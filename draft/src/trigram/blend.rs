@@ -1,0 +1,157 @@
+//! One distribution out of several: longer suffix before shorter, the sequence's own past before the corpus.
+
+use foretoken_model::Token;
+
+use super::Successor;
+use super::overlay::Overlay;
+use super::suffix::Suffix;
+use super::table::StaticTable;
+
+/// How much the sequence's own past is doubted: a row of weight w speaks for w / (w + DOUBT) of what may come.
+const DOUBT: f32 = 0.7;
+
+/// A rest too small to be shared out.
+const NEGLIGIBLE: f32 = 0.02;
+
+/// What may follow, by the drafter's own reckoning.
+#[derive(Debug, Default)]
+pub(crate) struct Blend {
+    successors: Vec<Successor>,
+    /// What the chances leave of 1.
+    rest: f32,
+    /// The place of each token among the successors, where that place holds it: a sparse set (Briggs and Torczon),
+    /// which need not be cleared.
+    places: Vec<u32>,
+}
+
+impl Blend {
+    /// What may follow `last`, the last two tokens or the only one: no token twice, in no order, each with a chance;
+    /// those of all other tokens together are what the sum leaves of 1.
+    ///
+    /// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for
+    /// the single token. The table's commonest tokens stand in where all of them are silent. From the table nothing is
+    /// taken whose chance is below `least`.
+    pub(crate) fn of(
+        &mut self,
+        overlay: &Overlay,
+        table: Option<&StaticTable>,
+        last: &[Token],
+        least: f32,
+    ) -> &mut Vec<Successor> {
+        self.successors.clear();
+        self.rest = 1.0;
+        for suffix in Suffix::all(last) {
+            let known = suffix == Suffix::EMPTY && !self.successors.is_empty();
+            if known || self.rest < NEGLIGIBLE {
+                break;
+            }
+            let row = overlay.successors(suffix);
+            let doubted = DOUBT + row.iter().map(|&(_, weight)| weight).sum::<f32>();
+            self.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
+            if let Some(table) = table {
+                let least = least / self.rest;
+                let row = table.successors(suffix);
+                self.add(row.take_while(|&(_, chance)| chance >= least));
+            }
+        }
+        &mut self.successors
+    }
+
+    /// Gives a row its part of the rest.
+    fn add(&mut self, row: impl Iterator<Item = (Token, f32)>) {
+        let share = self.rest;
+        for (token, chance) in row {
+            let chance = share * chance;
+            self.rest -= chance;
+            self.raise(token, chance);
+        }
+    }
+
+    fn raise(&mut self, token: Token, chance: f32) {
+        let index = token as usize;
+        if index >= self.places.len() {
+            self.places.resize(index + 1, 0);
+        }
+        match self.successors.get_mut(self.places[index] as usize) {
+            Some(successor) if successor.token == token => successor.chance += chance,
+            _ => {
+                self.places[index] = self.successors.len() as u32;
+                self.successors.push(Successor { token, chance });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigram::{Pruning, TableBuilder};
+
+    fn overlay(tokens: &[Token]) -> Overlay {
+        let mut overlay = Overlay::default();
+        overlay.learn(tokens);
+        overlay
+    }
+
+    fn table(document: &[Token]) -> StaticTable {
+        let mut builder = TableBuilder::new(100, 7).unwrap();
+        builder.learn(document).unwrap();
+        let all = Pruning {
+            min_pair_count: 1,
+            min_other_count: 1,
+        };
+        StaticTable::new(builder.build(all).unwrap(), 100, 7).unwrap()
+    }
+
+    /// Asserts the tokens by id and their chances, within what the table's storage rounds off.
+    fn assert_close(successors: &mut [Successor], want: &[(Token, f32)]) {
+        successors.sort_by_key(|successor| successor.token);
+        let close = |(got, want): (&Successor, &(Token, f32))| {
+            got.token == want.0 && (got.chance - want.1).abs() < 0.02
+        };
+        let all_close = successors.iter().zip(want).all(close);
+        assert!(
+            successors.len() == want.len() && all_close,
+            "{successors:?}, not {want:?}"
+        );
+    }
+
+    #[test]
+    fn each_row_takes_its_part_of_the_rest() {
+        let (own, nothing) = (overlay(&[1, 2, 3, 5, 2, 4]), Overlay::default());
+        let corpus = table(&[1, 2, 6, 1, 2, 6, 7, 2, 8]);
+        // After 1, 2: 1 / 1.7 for 3 by the overlay's pair; then 2 / 3 for 6 by the table's pair; then of the overlay's
+        // single token 1.8 / 2.5, of the table's 3 / 5.
+        let cases: [(&Overlay, Option<&StaticTable>, &[Token], &[(Token, f32)]); 6] = [
+            (&nothing, None, &[1, 2], &[]),
+            (&own, None, &[1, 2], &[(3, 0.72), (4, 0.16)]),
+            (&nothing, Some(&corpus), &[1, 2], &[(6, 0.80), (8, 0.07)]),
+            (
+                &own,
+                Some(&corpus),
+                &[1, 2],
+                &[(3, 0.63), (4, 0.05), (6, 0.29), (8, 0.01)],
+            ),
+            (&nothing, Some(&corpus), &[9, 2], &[(6, 0.40), (8, 0.20)]),
+            (
+                &nothing,
+                Some(&corpus),
+                &[9],
+                &[(1, 0.14), (2, 0.21), (6, 0.14), (7, 0.07), (8, 0.07)],
+            ),
+        ];
+        let mut blend = Blend::default();
+        for (own, corpus, last, want) in cases {
+            assert_close(blend.of(own, corpus, last, 0.0), want);
+        }
+    }
+
+    #[test]
+    fn the_unlikely_is_not_taken_from_the_table() {
+        let corpus = table(&[1, 2, 6, 1, 2, 6, 7, 2, 8]);
+        let mut blend = Blend::default();
+        let taken = blend.of(&Overlay::default(), Some(&corpus), &[1, 2], 0.1);
+        // The single token's row would give 6 its 0.13 of the rest, but no 0.1 of 1 is left for 8.
+        assert_close(taken, &[(6, 0.80)]);
+    }
+}

@@ -1,0 +1,250 @@
+//! The draft maker: best first, until the tree is full.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use foretoken_model::Token;
+
+use super::Successor;
+use crate::drafter::Context;
+use crate::tree::{DraftTree, Node};
+
+/// Less likely nodes are not drafted: no budget pays for them.
+const MIN_SURVIVAL: f32 = 5e-4;
+
+/// Grows trees from the likeliest node on. Its scratch is kept between calls.
+#[derive(Debug, Default)]
+pub(crate) struct Maker {
+    open: BinaryHeap<OpenNode>,
+    num_opened: u64,
+    guesses: Vec<Successor>,
+}
+
+/// A node that may come next.
+#[derive(Clone, Copy, Debug)]
+struct OpenNode {
+    survival: f32,
+    /// Nodes opened before this one: of equals, the first goes first.
+    order: u64,
+    parent: Node,
+    token: Token,
+}
+
+impl Maker {
+    /// Grows one tree in the name of `source`.
+    ///
+    /// `guess(last, position, least, guesses)` says what may stand at `position` after `last`, the last two tokens or
+    /// the only one there is: a few guesses, no token twice, each with its chance; one below `least` is of no use.
+    ///
+    /// Chances are at most 1, so nodes come in the order of falling survival and none before its parent: cutting the
+    /// tree off keeps the best.
+    pub(crate) fn make(
+        &mut self,
+        context: &Context<'_>,
+        source: &'static str,
+        mut guess: impl FnMut(&[Token], usize, f32, &mut Vec<Successor>),
+    ) -> DraftTree {
+        let tokens = context.tokens;
+        let mut tree = DraftTree::new(tokens[tokens.len() - 1]);
+        let mut node = DraftTree::ROOT;
+        self.open.clear();
+        self.num_opened = 0;
+        while tree.num_draft_tokens() < context.max_draft_tokens {
+            let depth = tree.depth(node);
+            if depth < context.max_draft_depth {
+                let token = tree.tokens()[node];
+                let last: &[Token] = match token_before(&tree, node, tokens) {
+                    Some(before) => &[before, token],
+                    None => &[token],
+                };
+                let survival = tree.survival()[node];
+                let least = MIN_SURVIVAL / survival;
+                guess(last, tokens.len() + depth, least, &mut self.guesses);
+                self.open(node, survival);
+            }
+            let Some(next) = self.open.pop() else { break };
+            match tree.push(next.parent, next.token, next.survival, source) {
+                Some(pushed) => node = pushed,
+                None => break,
+            }
+        }
+        tree
+    }
+
+    /// Opens the guesses as children of `parent`.
+    fn open(&mut self, parent: Node, reached: f32) {
+        for &Successor { token, chance } in &self.guesses {
+            let survival = reached * chance;
+            if survival >= MIN_SURVIVAL {
+                self.open.push(OpenNode {
+                    survival,
+                    order: self.num_opened,
+                    parent,
+                    token,
+                });
+                self.num_opened += 1;
+            }
+        }
+    }
+}
+
+/// The token before a node's own; none at the beginning of a text.
+fn token_before(tree: &DraftTree, node: Node, tokens: &[Token]) -> Option<Token> {
+    if node == DraftTree::ROOT {
+        tokens.iter().nth_back(1).copied()
+    } else {
+        Some(tree.tokens()[tree.parents()[node]])
+    }
+}
+
+impl Ord for OpenNode {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.survival
+            .total_cmp(&other.survival)
+            .then(other.order.cmp(&self.order))
+    }
+}
+
+impl PartialOrd for OpenNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for OpenNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for OpenNode {}
+
+#[cfg(test)]
+mod tests {
+    use foretoken_model::{SamplingParams, SeqId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn make(
+        maker: &mut Maker,
+        tokens: &[Token],
+        (max_draft_tokens, max_draft_depth): (usize, usize),
+        guess: impl FnMut(&[Token], usize, f32, &mut Vec<Successor>),
+    ) -> DraftTree {
+        let context = Context {
+            seq: SeqId(1),
+            tokens,
+            sampling: &SamplingParams::greedy(),
+            max_draft_tokens,
+            max_draft_depth,
+        };
+        maker.make(&context, "test", guess)
+    }
+
+    /// Guesses that depend on the last tokens alone: `num` of them, their chances from a hash, 1 at the most.
+    fn arbitrary(salt: u32, num: u32) -> impl FnMut(&[Token], usize, f32, &mut Vec<Successor>) {
+        move |last, _, _, guesses| {
+            let hash = last.iter().fold(salt, |hash, &token| {
+                (hash ^ token).wrapping_mul(0x9e37_79b1)
+            });
+            guesses.clear();
+            guesses.extend((0..num).map(|i| Successor {
+                token: hash % 5 + i,
+                chance: (hash.rotate_left(4 * i) % 8) as f32 / 7.0,
+            }));
+        }
+    }
+
+    #[test]
+    fn the_likeliest_node_comes_next_wherever_it_hangs() {
+        // 1 -> 2 (.6) or 3 (.3); 2 -> 4 (.4); 4 -> 5 (1); 3 -> 6 (.9)
+        let guess = |last: &[Token], _: usize, _: f32, guesses: &mut Vec<Successor>| {
+            let next: &[(Token, f32)] = match last[last.len() - 1] {
+                1 => &[(2, 0.6), (3, 0.3)],
+                2 => &[(4, 0.4)],
+                3 => &[(6, 0.9)],
+                4 => &[(5, 1.0)],
+                _ => &[],
+            };
+            guesses.clear();
+            guesses.extend(
+                next.iter()
+                    .map(|&(token, chance)| Successor { token, chance }),
+            );
+        };
+        let cases: [((usize, usize), &[Token]); 5] = [
+            ((9, 9), &[1, 2, 3, 6, 4, 5]),
+            ((3, 9), &[1, 2, 3, 6]),
+            ((9, 2), &[1, 2, 3, 6, 4]),
+            ((9, 0), &[1]),
+            ((0, 9), &[1]),
+        ];
+        let mut maker = Maker::default();
+        for (limits, want) in cases {
+            let tree = make(&mut maker, &[1], limits, guess);
+            // 3 (.3) stands before 6 (.27) and 4 (.24): not 3, 4, 6.
+            assert_eq!(tree.tokens(), want, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn guesses_are_asked_for_with_the_last_two_tokens_and_their_place() {
+        let mut asked = Vec::new();
+        make(
+            &mut Maker::default(),
+            &[7, 8, 9],
+            (3, 3),
+            |last, position, _, guesses| {
+                asked.push((last.to_vec(), position));
+                guesses.clear();
+                guesses.push(Successor {
+                    token: 10 + position as Token,
+                    chance: 0.5,
+                });
+            },
+        );
+        assert_eq!(
+            asked,
+            [(vec![8, 9], 3), (vec![9, 13], 4), (vec![13, 14], 5)]
+        );
+        let mut asked = Vec::new();
+        make(
+            &mut Maker::default(),
+            &[7],
+            (1, 1),
+            |last, position, _, _| {
+                asked.push((last.to_vec(), position));
+            },
+        );
+        assert_eq!(asked, [(vec![7], 1)], "the only token there is");
+    }
+
+    proptest! {
+        #[test]
+        fn trees_are_well_formed_and_the_best_stands_first(
+            salt in any::<u32>(),
+            num in 0..=8_u32,
+            limits in (0..=63_usize, 0..=20_usize),
+        ) {
+            let mut maker = Maker::default();
+            let tree = make(&mut maker, &[4, 2], limits, arbitrary(salt, num));
+            prop_assert!(tree.num_draft_tokens() <= limits.0);
+            for node in 1..tree.num_nodes() {
+                let parent = tree.parents()[node];
+                prop_assert!(parent < node);
+                prop_assert_eq!(tree.child(parent, tree.tokens()[node]), Some(node), "no twins");
+                prop_assert!(tree.depth(node) <= limits.1);
+                prop_assert!(tree.survival()[node] <= tree.survival()[parent]);
+                prop_assert!(tree.survival()[node] <= tree.survival()[node - 1]);
+                prop_assert!(tree.survival()[node] >= MIN_SURVIVAL);
+            }
+            // The same again, with used scratch; and a smaller tree is the beginning of a larger one.
+            prop_assert_eq!(&make(&mut maker, &[4, 2], limits, arbitrary(salt, num)), &tree);
+            let mut cut = tree;
+            cut.truncate(limits.0 / 2);
+            let smaller = make(&mut maker, &[4, 2], (limits.0 / 2, limits.1), arbitrary(salt, num));
+            prop_assert_eq!(smaller, cut);
+        }
+    }
+}

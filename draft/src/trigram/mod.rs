@@ -1,0 +1,200 @@
+//! Drafter `trigram`: what followed the last two tokens before, in a corpus and in the sequence itself.
+//!
+//! After ADED ("Adaptive Draft-Verification for Efficient Large Language Model Decoding", Liu, Lei, Zhang, Xu, arXiv
+//! 2407.12021), with what replays of its published program suggested: a priority queue draws the same trees as its
+//! Monte Carlo search for a fraction of the time; what adapts is kept per request and learns the whole prompt;
+//! suffixes that were never seen back off to shorter ones; and at temperatures above 0 guesses are ranked with the
+//! target's own noise.
+
+mod blend;
+mod builder;
+mod maker;
+mod overlay;
+mod ranking;
+mod suffix;
+mod table;
+
+use candle_core::Result;
+use foretoken_model::{SeqId, Token};
+use rustc_hash::FxHashMap;
+
+use crate::drafter::{Context, Drafter};
+use crate::tree::DraftTree;
+use blend::Blend;
+pub use builder::{BuildError, Pruning, TableBuilder};
+use maker::Maker;
+use overlay::Overlay;
+use ranking::Ranking;
+pub use table::{StaticTable, TableError};
+
+const NAME: &str = "trigram";
+
+/// A token that may come next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Successor {
+    pub(crate) token: Token,
+    pub(crate) chance: f32,
+}
+
+/// Drafts by tri-grams.
+#[derive(Debug)]
+pub struct Trigram {
+    table: Option<StaticTable>,
+    overlays: FxHashMap<SeqId, Overlay>,
+    blend: Blend,
+    maker: Maker,
+}
+
+impl Trigram {
+    /// A drafter with a table of the model's vocabulary. Without one it knows each sequence's own past alone.
+    pub fn new(table: Option<StaticTable>) -> Self {
+        Self {
+            table,
+            overlays: FxHashMap::default(),
+            blend: Blend::default(),
+            maker: Maker::default(),
+        }
+    }
+
+    fn draft(&mut self, context: &Context<'_>) -> DraftTree {
+        let overlay = self.overlays.entry(context.seq).or_default();
+        overlay.learn(context.tokens);
+        let ranking = Ranking::new(context.sampling);
+        self.maker
+            .make(context, NAME, |last, position, least, guesses| {
+                let blend = self.blend.of(overlay, self.table.as_ref(), last, least);
+                ranking.rank(blend, position, guesses);
+            })
+    }
+}
+
+impl Drafter for Trigram {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
+        Ok(contexts.iter().map(|context| self.draft(context)).collect())
+    }
+
+    fn forget(&mut self, seq: SeqId) {
+        self.overlays.remove(&seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foretoken_model::{Noise, SamplingParams};
+
+    use super::*;
+    use crate::tree::Node;
+
+    const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
+
+    fn table() -> StaticTable {
+        let mut builder = TableBuilder::new(10, 7).unwrap();
+        builder
+            .learn(&[0, 1, 2, 7, 8, 9, 2, 7, 8, 1, 2, 7, 9])
+            .unwrap();
+        let all = Pruning {
+            min_pair_count: 1,
+            min_other_count: 1,
+        };
+        StaticTable::new(builder.build(all).unwrap(), 10, 7).unwrap()
+    }
+
+    fn sampling(temperature: f32, seed: u64) -> SamplingParams {
+        SamplingParams {
+            temperature,
+            seed,
+            ..SamplingParams::greedy()
+        }
+    }
+
+    fn context<'a>(seq: u64, tokens: &'a [Token], sampling: &'a SamplingParams) -> Context<'a> {
+        Context {
+            seq: SeqId(seq),
+            tokens,
+            sampling,
+            max_draft_tokens: 20,
+            max_draft_depth: 5,
+        }
+    }
+
+    fn propose(
+        drafter: &mut Trigram,
+        seq: u64,
+        tokens: &[Token],
+        sampling: &SamplingParams,
+    ) -> DraftTree {
+        drafter
+            .propose(&[context(seq, tokens, sampling)])
+            .unwrap()
+            .remove(0)
+    }
+
+    #[test]
+    fn the_sequences_own_past_stands_before_the_corpus() {
+        let greedy = SamplingParams::greedy();
+        let first = |table: Option<StaticTable>, tokens| {
+            let tree = propose(&mut Trigram::new(table), 1, tokens, &greedy);
+            tree.tokens().get(1).copied()
+        };
+        assert_eq!(first(None, &[1, 2]), None);
+        assert_eq!(first(Some(table()), &[1, 2]), Some(7));
+        assert_eq!(first(None, TEXT), Some(3));
+        assert_eq!(first(Some(table()), TEXT), Some(3));
+    }
+
+    #[test]
+    fn drafts_depend_on_the_text_and_the_sampler_alone() {
+        for sampling in [sampling(0.0, 0), sampling(0.8, 1), sampling(1.0, 2)] {
+            let mut drafter = Trigram::new(Some(table()));
+            for end in 1..=TEXT.len() {
+                let text = &TEXT[..end];
+                let fresh = propose(&mut Trigram::new(Some(table())), 9, text, &sampling);
+                let others = [context(1, text, &sampling), context(2, &[3, 1], &sampling)];
+                assert_eq!(drafter.propose(&others).unwrap()[0], fresh, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone() {
+        let greedy = SamplingParams::greedy();
+        let mut drafter = Trigram::new(None);
+        assert!(propose(&mut drafter, 1, TEXT, &greedy).num_draft_tokens() > 0);
+        assert_eq!(
+            propose(&mut drafter, 2, &[1, 2], &greedy).num_draft_tokens(),
+            0,
+            "another's"
+        );
+        drafter.forget(SeqId(1));
+        drafter.forget(SeqId(2));
+        assert!(drafter.overlays.is_empty());
+        assert_eq!(
+            propose(&mut drafter, 1, &[1, 2], &greedy).num_draft_tokens(),
+            0
+        );
+    }
+
+    #[test]
+    fn each_depth_has_the_noise_of_its_position() {
+        for seed in 0..50 {
+            // So hot that noise alone ranks what may follow at all.
+            let (hot, noise) = (sampling(1e4, seed), Noise::new(seed));
+            let tree = propose(&mut Trigram::new(Some(table())), 1, TEXT, &hot);
+            assert_eq!(tree.num_draft_tokens(), 20);
+            for node in 1..tree.num_nodes() {
+                let position = TEXT.len() + tree.depth(node) - 1;
+                let heard = |node: Node| noise.at(position, tree.tokens()[node]);
+                let mut elder = 1..node;
+                let elder = elder.rfind(|&other| tree.parents()[other] == tree.parents()[node]);
+                assert!(
+                    elder.is_none_or(|elder| heard(elder) > heard(node)),
+                    "{tree:?}"
+                );
+            }
+        }
+    }
+}
