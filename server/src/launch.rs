@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use candle_core::Device;
-use foretoken_draft::{Drafter, Lookup, StaticTable, TableError, Trigram};
+use foretoken_draft::trigram::{StaticTable, TableError};
+use foretoken_draft::{Drafter, Lookup, Trigram};
 use foretoken_model::{Dtype, FileBytes, KvCache, LoadError, LoadedModel, MappedFile, ModelSource};
 use thiserror::Error;
 
@@ -206,7 +207,8 @@ fn table(
             None => return Ok(None),
         },
     };
-    let table = StaticTable::new(bytes, model.tokenizer.fingerprint());
+    let vocab_size = model.llama.config().vocab_size;
+    let table = StaticTable::new(bytes, vocab_size, model.tokenizer.fingerprint());
     table
         .map(Some)
         .map_err(|error| LaunchError::Table { place, error })
