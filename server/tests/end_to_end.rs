@@ -11,6 +11,7 @@ use foretoken_proto::v1::inference_client::InferenceClient;
 use foretoken_proto::v1::{GenerateRequest, SpeculationOptions, StoppingCriteria};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 
 /// A server process that ends with the test.
 struct Server {
@@ -79,6 +80,11 @@ impl Drop for Server {
     }
 }
 
+async fn grpc_client(address: String) -> InferenceClient<Channel> {
+    let endpoint = Channel::from_shared(address).unwrap();
+    InferenceClient::new(endpoint.connect().await.unwrap())
+}
+
 fn completion(drafter: &str, temperature: f32) -> Value {
     json!({"prompt": "Once upon a time", "max_tokens": 48, "temperature": temperature, "seed": 5, "ignore_eos": true,
         "speculative": {"drafter": drafter, "n_max": 16}})
@@ -107,7 +113,7 @@ async fn both_doors_say_the_same_whatever_drafts() {
                 "{drafted}"
             );
         }
-        let mut client = InferenceClient::connect(server.grpc.clone()).await.unwrap();
+        let mut client = grpc_client(server.grpc.clone()).await;
         let request = GenerateRequest {
             prompt: Some(Prompt::Text("Once upon a time".to_owned())),
             temperature: Some(temperature),
@@ -116,7 +122,7 @@ async fn both_doors_say_the_same_whatever_drafts() {
                 ..Default::default()
             }),
             stopping: Some(StoppingCriteria {
-                max_new_tokens: 48,
+                max_new_tokens: Some(48),
                 ignore_eos: true,
                 ..Default::default()
             }),
@@ -192,7 +198,7 @@ async fn asked_to_stop_it_finishes_what_runs_and_refuses_what_comes() {
             .await;
     }
     assert_eq!(refused.0, 503, "{}", refused.1);
-    let mut client = InferenceClient::connect(server.grpc.clone()).await.unwrap();
+    let mut client = grpc_client(server.grpc.clone()).await;
     let prompt = Some(Prompt::Text("Twice".to_owned()));
     let status = client
         .generate(GenerateRequest {
@@ -210,68 +216,3 @@ async fn asked_to_stop_it_finishes_what_runs_and_refuses_what_comes() {
     assert!(text.trim_end().ends_with("data: [DONE]"));
     assert!(server.child.wait().unwrap().success());
 }
-
-#[tokio::test]
-async fn a_dead_engine_ends_every_stream_and_the_server() {
-    use foretoken_server::launch::Launched;
-    use foretoken_server::serve::{Doors, serve};
-    use tokio::net::TcpListener;
-
-    let (frontend, mut inbox) = support::frontend(4);
-    // Says one token, then dies of an error.
-    let thread = std::thread::spawn(move || {
-        let request = inbox.blocking_recv().unwrap();
-        let emitted = foretoken_server::request::Emitted {
-            token: 300,
-            source: None,
-        };
-        let event = foretoken_server::request::Event {
-            tokens: vec![emitted],
-            stats: Default::default(),
-            finish: None,
-        };
-        request.events.try_send(event).unwrap();
-        std::thread::sleep(Duration::from_millis(200));
-        candle_core::bail!("out of luck")
-    });
-    let doors = Doors {
-        http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        api_key: None,
-    };
-    let (http, grpc) = (
-        doors.http.local_addr().unwrap(),
-        doors.grpc.local_addr().unwrap(),
-    );
-    let serving = tokio::spawn(serve(
-        doors,
-        Launched { frontend, thread },
-        std::future::pending(),
-    ));
-
-    let mut client = InferenceClient::connect(format!("http://{grpc}"))
-        .await
-        .unwrap();
-    let prompt = Some(Prompt::Text("Once".to_owned()));
-    let mut stream = client
-        .generate_stream(GenerateRequest {
-            prompt,
-            ..Default::default()
-        })
-        .await
-        .unwrap()
-        .into_inner();
-    assert!(stream.next().await.unwrap().is_ok());
-    assert_eq!(
-        stream.next().await.unwrap().unwrap_err().code(),
-        tonic::Code::Internal
-    );
-    let health = reqwest::get(format!("http://{http}/health")).await.unwrap();
-    assert_eq!(health.status().as_u16(), 503);
-    // An error here is an exit code that is not zero.
-    let error = serving.await.unwrap().unwrap_err();
-    assert_eq!(format!("{error:#}"), "the engine has failed: out of luck");
-}
-
-#[path = "support/mod.rs"]
-mod support;

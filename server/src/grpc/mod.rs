@@ -84,10 +84,11 @@ impl Door {
         std::future::pending().await
     }
 
-    /// Refuses new calls, and resolves when those under way are done.
+    /// Refuses new calls, and resolves when nothing runs any more, at either door, and those under way are done.
     async fn drain(mut self, frontend: &Frontend) {
         frontend.drain();
         self.set_health(ServingStatus::NotServing).await;
+        frontend.drained().await;
         self.calls.closed().await;
         // Ends the streams of those who watch it, which would keep their connections open.
         for name in HEALTH_NAMES {

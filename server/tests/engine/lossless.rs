@@ -2,7 +2,7 @@
 //! in the batch, and however the prompt is cut. Lists of tokens are equal; there is no tolerance.
 
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
-use foretoken_draft::Drafter;
+use foretoken_draft::{Drafter, Lookup, Trigram};
 use foretoken_model::{Dtype, LoadedModel, ModelSource, SamplingParams, Token};
 
 const DRAFTERS: [&str; 7] = [
@@ -173,6 +173,8 @@ impl Bench {
             })
         };
         vec![
+            Box::new(Trigram::new(None)),
+            Box::new(Lookup::default()),
             prophet("right", Prophecy::Right),
             prophet("wrong", Prophecy::Wrong),
             prophet("hidden", Prophecy::Hidden),

@@ -1,22 +1,27 @@
 //! How calls end before their time: the client leaves, the deadline passes, the engine dies, the server drains.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use foretoken_proto::v1::inference_client::InferenceClient;
 use foretoken_server::admission::Frontend;
 use foretoken_server::grpc::Door;
+use foretoken_server::launch::Launched;
 use foretoken_server::request::Finish;
+use foretoken_server::serve::{self, Doors};
+use tokio::net::TcpListener;
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::{Served, continuing, event, serve, support, unary};
+use crate::{Served, continuing, event, serve as open, support, unary};
 
 #[tokio::test]
 async fn a_client_that_leaves_cancels_its_request() {
     let (frontend, mut inbox) = support::frontend(4);
-    let served = serve(frontend, None).await;
+    let served = open(frontend, None).await;
 
     let mut client = served.client();
     let stream = client.generate_stream(continuing(&[5], 3)).await.unwrap();
@@ -86,7 +91,7 @@ async fn watch(served: &Served) -> Streaming<HealthCheckResponse> {
 #[tokio::test]
 async fn a_dead_engine_ends_streams_and_turns_health() {
     let (frontend, mut inbox) = support::frontend(4);
-    let served = serve(frontend, None).await;
+    let served = open(frontend, None).await;
     let mut health = watch(&served).await;
     let mut client = served.client();
     let stream = client.generate_stream(continuing(&[5], 3)).await.unwrap();
@@ -107,7 +112,7 @@ async fn a_dead_engine_ends_streams_and_turns_health() {
 #[tokio::test]
 async fn a_draining_server_says_so_and_finishes_what_it_has() {
     let (frontend, mut inbox) = support::frontend(4);
-    let mut served = serve(frontend, None).await;
+    let mut served = open(frontend, None).await;
     let mut health = watch(&served).await;
     let mut client = served.client();
     let stream = client.generate_stream(continuing(&[5], 3)).await.unwrap();
@@ -123,10 +128,58 @@ async fn a_draining_server_says_so_and_finishes_what_it_has() {
 
     let last = event(5, Some(Finish::Length));
     request.events.send(last).await.unwrap();
+    drop(request);
     let answer = stream.message().await.unwrap().unwrap();
     assert_eq!(answer.outputs.unwrap().token_ids, [5]);
     assert!(stream.message().await.unwrap().is_none());
     // A watcher does not keep the server.
     assert!(health.message().await.unwrap().is_none());
     served.ended.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_engine_ends_every_stream_and_the_server() {
+    let (frontend, mut inbox) = support::frontend(4);
+    // Says one token, then dies of an error.
+    let thread = std::thread::spawn(move || {
+        let request = inbox.blocking_recv().unwrap();
+        request.events.try_send(event(5, None)).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        candle_core::bail!("out of luck")
+    });
+    let doors = Doors {
+        http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        api_key: None,
+    };
+    let (http, grpc) = (
+        doors.http.local_addr().unwrap(),
+        doors.grpc.local_addr().unwrap(),
+    );
+    let serving = tokio::spawn(serve::serve(
+        doors,
+        Launched { frontend, thread },
+        std::future::pending(),
+    ));
+
+    let channel = Channel::from_shared(format!("http://{grpc}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let stream = InferenceClient::new(channel)
+        .generate_stream(continuing(&[5], 3))
+        .await
+        .unwrap();
+    let mut stream = stream.into_inner();
+    stream.message().await.unwrap().unwrap();
+    assert_eq!(stream.message().await.unwrap_err().code(), Code::Internal);
+    let health = reqwest::get(format!("http://{http}/health")).await.unwrap();
+    assert_eq!(health.status().as_u16(), 503);
+    // The binary turns an error here into an exit code that is not zero.
+    let error = serving.await.unwrap().unwrap_err();
+    assert!(
+        format!("{error:#}").starts_with("the engine has failed: out of luck"),
+        "{error:#}"
+    );
 }
