@@ -64,7 +64,7 @@ fn main() -> Result<()> {
         let questions = questions(workload, options.questions)?;
         for temperature in TEMPERATURES {
             progress.set_message(format!("{workload}, T = {temperature}"));
-            let mut run = |drafter, budget| -> Result<Stats> {
+            let run = |drafter, budget| -> Result<Stats> {
                 let setting = Setting {
                     drafter,
                     budget,

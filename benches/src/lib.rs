@@ -1,1 +1,1 @@
-//! stub
+//! What it is worth. The benches are in `benches/`, their workloads in `workloads/`, their results in `RESULTS.md`.

@@ -7,22 +7,18 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use foretoken_model::chat_template::Message;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::admission::{Frontend, Prompt, RawRequest, RawSampling, RawSpeculation};
 use crate::config::GenerateConfig;
 use crate::generation::Chunk;
 use crate::launch::launch;
+use crate::log;
 use crate::request::Stats;
 
 /// Prints the answer as it comes. With `--show-drafts`, tokens are coloured by who guessed them, and the same request
 /// is decoded plainly afterwards for comparison.
 pub fn generate(config: GenerateConfig) -> Result<()> {
-    tracing_subscriber::registry()
-        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
-        .with(config.log.clone())
-        .init();
+    log::init(&config.log);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

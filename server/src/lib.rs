@@ -5,6 +5,7 @@
 pub mod config;
 pub mod generate;
 pub mod launch;
+mod log;
 pub mod serve;
 
 pub mod api_key;

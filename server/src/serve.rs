@@ -6,14 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::admission::Frontend;
 use crate::api_key::ApiKey;
 use crate::config::ServeConfig;
+
 use crate::launch::{Launched, launch};
-use crate::{grpc, openai};
+use crate::{grpc, log, openai};
 
 /// Where clients come in.
 #[derive(Debug)]
@@ -28,10 +27,7 @@ pub struct Doors {
 
 /// Serves until ctrl-c or SIGTERM; then what runs is finished and nothing new is taken. Asked a second time, it ends.
 pub fn run(config: ServeConfig) -> Result<()> {
-    tracing_subscriber::registry()
-        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
-        .with(config.log.clone())
-        .init();
+    log::init(&config.log);
     // The edge's threads only pass text along; they are few, and never the compute pool's.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

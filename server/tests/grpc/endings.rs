@@ -138,6 +138,7 @@ async fn a_draining_server_says_so_and_finishes_what_it_has() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test's own engine and server")]
 async fn a_dead_engine_ends_every_stream_and_the_server() {
     let (frontend, mut inbox) = support::frontend(4);
     // Says one token, then dies of an error.
