@@ -41,18 +41,14 @@ impl Noise {
     /// The noise of `token` at `position` if it reaches `floor`: no logarithm is taken where it clearly does not.
     #[inline]
     pub fn at_least(&self, position: usize, token: Token, floor: f32) -> Option<f32> {
-        let bits = self.bits(position, token as usize / Self::LANES)[token as usize % Self::LANES];
-        // The uniform v is at least 2^-(zeros + 1), and -ln(-ln(1 - v)) < -ln v.
-        let bound = (bits.leading_zeros() + 1) as f32 * LN_2;
-        (bound >= floor)
-            .then(|| gumbel(bits))
-            .filter(|&noise| noise >= floor)
+        let (group, lane) = (token as usize / Self::LANES, token as usize % Self::LANES);
+        reaching(self.bits(position, group)[lane], floor)
     }
 
     /// Noise of the tokens `4 * group .. 4 * group + 4` at `position`.
     #[inline]
-    pub fn lanes(&self, position: usize, group: usize) -> [f32; Self::LANES] {
-        self.bits(position, group).map(gumbel)
+    pub(crate) fn lanes(&self, position: usize, group: usize) -> Lanes {
+        Lanes(self.bits(position, group))
     }
 
     #[inline(always)]
@@ -63,6 +59,28 @@ impl Noise {
             self.key,
         )
     }
+}
+
+/// The noise of [`Noise::LANES`] tokens, not yet computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes([u32; Noise::LANES]);
+
+impl Lanes {
+    /// One token's noise if it reaches `floor`.
+    #[inline(always)]
+    pub(crate) fn at_least(&self, lane: usize, floor: f32) -> Option<f32> {
+        reaching(self.0[lane], floor)
+    }
+}
+
+#[inline(always)]
+fn reaching(bits: u32, floor: f32) -> Option<f32> {
+    // The uniform v is at least 2^-(zeros + 1), and -ln(-ln(1 - v)) < -ln v.
+    let bound = (bits.leading_zeros() + 1) as f32 * LN_2;
+    if bound < floor {
+        return None;
+    }
+    Some(gumbel(bits)).filter(|&noise| noise >= floor)
 }
 
 /// -ln(-ln u) for a uniform u in (0, 1) with 32 random bits.

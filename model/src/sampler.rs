@@ -145,10 +145,17 @@ impl Sampler {
                 continue;
             }
             let noise = self.noise.lanes(position, group);
-            for (lane, (&score, noise)) in scores.iter().zip(noise).enumerate() {
-                if score >= floor && score + noise > winner.score {
+            for (lane, &score) in scores.iter().enumerate() {
+                // Few can still win; the slack is more than what rounding could make of the difference.
+                let slack = 0.01 + winner.score.abs() * 1e-6;
+                let needed = winner.score - score - slack;
+                if score >= floor
+                    && let Some(noise) = noise.at_least(lane, needed)
+                    && score + noise > winner.score
+                {
+                    let token = (group * Noise::LANES + lane) as Token;
                     winner = Candidate {
-                        token: (group * Noise::LANES + lane) as Token,
+                        token,
                         score: score + noise,
                     };
                 }
