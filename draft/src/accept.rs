@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn the_path_goes_as_far_as_the_target_agrees() {
-        let cases: [(&[(Node, Token)], &[Node], Token); 4] = [
+        type Case = (&'static [(Node, Token)], &'static [Node], Token);
+        let cases: [Case; 4] = [
             (&[(0, 10), (1, 30), (3, 7)], &[0, 1, 3], 7),
             (&[(0, 20), (2, 40), (4, 8)], &[0, 2, 4], 8),
             (&[(0, 20), (2, 30)], &[0, 2], 30),

@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn the_draft_is_what_followed_the_longest_match() {
-        let cases: [(&[Token], (usize, usize), &[Token]); 7] = [
+        type Case = (&'static [Token], (usize, usize), &'static [Token]);
+        let cases: [Case; 7] = [
             (&[1], (4, 4), &[]),
             (&[1, 2, 3], (4, 4), &[]),
             (&[1, 2, 3, 4, 1, 2], (2, 4), &[3, 4]),

@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn repeats_are_found_at_their_latest_place() {
-        let cases: [(&[Token], Option<(usize, usize)>); 6] = [
+        type Case = (&'static [Token], Option<(usize, usize)>);
+        let cases: [Case; 6] = [
             (&[], None),
             (&[1, 2, 3], None),
             (&[1, 1, 1, 1], Some((3, 3))),

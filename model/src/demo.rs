@@ -16,6 +16,7 @@ pub(crate) fn source() -> ModelSource {
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
+        "trigram.ftt",
     ];
     ModelSource::Embedded(FILES)
 }

@@ -199,6 +199,27 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_drops_what_lies_below_it_and_nothing_else() {
+        let noise = Noise::new(9);
+        for token in 0..10_000 {
+            let value = noise.at(3, token);
+            for floor in [
+                f32::NEG_INFINITY,
+                -1.0,
+                0.0,
+                0.7,
+                3.0,
+                value,
+                Noise::MAX,
+                f32::INFINITY,
+            ] {
+                let want = (value >= floor).then_some(value);
+                assert_eq!(noise.at_least(3, token, floor), want, "{token}, {floor}");
+            }
+        }
+    }
+
+    #[test]
     fn exponential_is_close_to_double_precision() {
         for bits in
             (0..u32::MAX)

@@ -67,3 +67,18 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelSource;
+
+    #[test]
+    fn the_fingerprint_is_that_of_the_file() {
+        let json = ModelSource::demo().read("tokenizer.json").unwrap();
+        let fingerprint = |json: &[u8]| Tokenizer::from_bytes(json).unwrap().fingerprint();
+        let other = [&json[..], b"\n"].concat();
+        assert_eq!(fingerprint(&json), fingerprint(&json));
+        assert_ne!(fingerprint(&json), fingerprint(&other));
+    }
+}

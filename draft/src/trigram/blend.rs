@@ -122,7 +122,13 @@ mod tests {
         let corpus = table(&[1, 2, 6, 1, 2, 6, 7, 2, 8]);
         // After 1, 2: 1 / 1.7 for 3 by the overlay's pair; then 2 / 3 for 6 by the table's pair; then of the overlay's
         // single token 1.8 / 2.5, of the table's 3 / 5.
-        let cases: [(&Overlay, Option<&StaticTable>, &[Token], &[(Token, f32)]); 6] = [
+        type Case<'a> = (
+            &'a Overlay,
+            Option<&'a StaticTable>,
+            &'a [Token],
+            &'a [(Token, f32)],
+        );
+        let cases: [Case<'_>; 6] = [
             (&nothing, None, &[1, 2], &[]),
             (&own, None, &[1, 2], &[(3, 0.72), (4, 0.16)]),
             (&nothing, Some(&corpus), &[1, 2], &[(6, 0.80), (8, 0.07)]),

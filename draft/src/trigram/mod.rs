@@ -184,7 +184,7 @@ mod tests {
             // So hot that noise alone ranks what may follow at all.
             let (hot, noise) = (sampling(1e4, seed), Noise::new(seed));
             let tree = propose(&mut Trigram::new(Some(table())), 1, TEXT, &hot);
-            assert_eq!(tree.num_draft_tokens(), 20);
+            assert!(tree.num_draft_tokens() > 10, "{tree:?}");
             for node in 1..tree.num_nodes() {
                 let position = TEXT.len() + tree.depth(node) - 1;
                 let heard = |node: Node| noise.at(position, tree.tokens()[node]);

@@ -173,7 +173,7 @@ fn best_first(a: &Successor, b: &Successor) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::Token;
+    use foretoken_model::{Sampler, Token};
 
     use super::*;
 
@@ -206,25 +206,46 @@ mod tests {
         ranked.iter().map(|guess| guess.token).collect()
     }
 
+    /// What the target says if the guesses' chances are its own.
+    fn said(sampling: &SamplingParams, guesses: &[Successor], position: usize) -> Token {
+        let logits: Vec<f32> = guesses.iter().map(|guess| guess.chance.ln()).collect();
+        Sampler::new(sampling.clone(), &[]).sample(&logits, position)
+    }
+
     #[test]
     fn a_drafter_with_the_targets_own_chances_says_what_the_target_says() {
         let target = distribution(50);
-        for temperature in [0.3, 0.7, 1.0, 1.6] {
-            for seed in 0..100 {
-                let (noise, position) = (Noise::new(seed), 1000 + seed as usize);
-                let mut want: Vec<(f32, Token)> = target
-                    .iter()
-                    .map(|s| {
-                        (
-                            s.chance.ln() / temperature + noise.at(position, s.token),
-                            s.token,
-                        )
-                    })
-                    .collect();
-                want.sort_by(|a, b| b.0.total_cmp(&a.0));
-                let want: Vec<Token> = want.iter().map(|entry| entry.1).collect();
-                let got = tokens(&ranked(&sampling(temperature, seed), &target, position));
-                assert_eq!(got, want[..MAX_CHILDREN], "T = {temperature}, seed {seed}");
+        let plain = SamplingParams::greedy();
+        #[rustfmt::skip]
+        let filters = [
+            plain.clone(),
+            SamplingParams { top_k: 3, ..plain.clone() },
+            SamplingParams { top_p: 0.8, ..plain.clone() },
+            SamplingParams { min_p: 0.2, top_p: 0.9, ..plain.clone() },
+        ];
+        for temperature in [0.0, 0.3, 1.0, 1.6] {
+            for (seed, filter) in (0..400).zip(filters.iter().cycle()) {
+                let position = 1000 + seed as usize;
+                let sampling = SamplingParams {
+                    temperature,
+                    seed,
+                    ..filter.clone()
+                };
+                let first = ranked(&sampling, &target, position)[0].token;
+                assert_eq!(first, said(&sampling, &target, position), "{sampling:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_runners_up_are_those_of_the_draw() {
+        let (target, position) = (distribution(50), 12);
+        for seed in 0..100 {
+            let sampling = sampling(0.7, seed);
+            let mut left = target.clone();
+            for guess in ranked(&sampling, &target, position) {
+                assert_eq!(guess.token, said(&sampling, &left, position), "seed {seed}");
+                left[guess.token as usize].chance = 0.0;
             }
         }
     }
