@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -11,7 +12,6 @@ use foretoken_model::chat_template::Message;
 use foretoken_server::admission::{Frontend, Prompt, RawRequest, RawSampling, RawSpeculation};
 use foretoken_server::config::EngineOptions;
 use foretoken_server::launch::launch;
-use foretoken_server::request::Stats;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
@@ -51,6 +51,26 @@ struct Setting {
     temperature: f32,
 }
 
+/// What the answers to a workload took.
+#[derive(Default)]
+struct Totals {
+    num_tokens: usize,
+    num_steps: usize,
+    decode: Duration,
+}
+
+impl Totals {
+    /// Tokens per step; every step of a fixed budget holds a draft wherever the drafter has one.
+    fn acceptance_length(&self) -> f64 {
+        self.num_tokens as f64 / self.num_steps as f64
+    }
+
+    /// Tokens per second, without the prompt's.
+    fn speed(&self) -> f64 {
+        self.num_tokens as f64 / self.decode.as_secs_f64()
+    }
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -64,7 +84,7 @@ fn main() -> Result<()> {
         let questions = questions(workload, options.questions)?;
         for temperature in TEMPERATURES {
             progress.set_message(format!("{workload}, T = {temperature}"));
-            let run = |drafter, budget| -> Result<Stats> {
+            let run = |drafter, budget| -> Result<Totals> {
                 let setting = Setting {
                     drafter,
                     budget,
@@ -79,16 +99,16 @@ fn main() -> Result<()> {
             let plain = run("none", None)?;
             for drafter in DRAFTERS {
                 for budget in BUDGETS {
-                    row += &format!(" {:.2} |", acceptance_length(&run(drafter, Some(budget))?));
+                    row += &format!(" {:.2} |", run(drafter, Some(budget))?.acceptance_length());
                 }
             }
-            row += &format!(" {:.0} |", speed(&plain));
+            row += &format!(" {:.0} |", plain.speed());
             for drafter in DRAFTERS {
                 let drafted = run(drafter, None)?;
                 row += &format!(
                     " {:.0} ({:.2}×) |",
-                    speed(&drafted),
-                    speed(&drafted) / speed(&plain)
+                    drafted.speed(),
+                    drafted.speed() / plain.speed()
                 );
             }
             table += &row;
@@ -142,8 +162,8 @@ async fn answer(
     questions: &[String],
     tokens: u32,
     setting: Setting,
-) -> Result<Stats> {
-    let mut total = Stats::default();
+) -> Result<Totals> {
+    let mut total = Totals::default();
     for (index, question) in questions.iter().enumerate() {
         let request = RawRequest {
             prompt: Prompt::Chat(vec![Message {
@@ -165,20 +185,10 @@ async fn answer(
             },
             ..RawRequest::default()
         };
-        let stats = frontend.admit(request).await?.collect().await?.stats;
-        total.num_steps += stats.num_steps;
-        total.num_accepted_tokens += stats.num_accepted_tokens;
-        total.decode += stats.decode;
+        let answer = frontend.admit(request).await?.collect().await?;
+        total.num_tokens += answer.tokens.len();
+        total.num_steps += answer.stats.num_steps;
+        total.decode += answer.stats.decode;
     }
     Ok(total)
-}
-
-/// Tokens per step, those of steps without a draft included.
-fn acceptance_length(stats: &Stats) -> f64 {
-    1.0 + stats.num_accepted_tokens as f64 / stats.num_steps as f64
-}
-
-/// Tokens per second.
-fn speed(stats: &Stats) -> f64 {
-    (stats.num_steps + stats.num_accepted_tokens) as f64 / stats.decode.as_secs_f64()
 }

@@ -32,6 +32,7 @@ async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()>
     request.sampling.seed = Some(generation.seed);
     let mut out = anstream::stdout().lock();
     let mut text = String::new();
+    let mut num_tokens = 0;
     let mut stats = Stats::default();
     while let Some(chunk) = generation.next().await {
         let chunk = chunk?;
@@ -41,6 +42,7 @@ async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()>
         }
         out.flush()?;
         text.push_str(&chunk.text);
+        num_tokens += chunk.tokens.len();
         stats = chunk.stats;
     }
     writeln!(out)?;
@@ -53,7 +55,7 @@ async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()>
             .await
             .context("plain decoding")?;
         writeln!(out)?;
-        write_summary(&mut out, &stats, &plain.stats)?;
+        write_summary(&mut out, num_tokens, &stats, &plain.stats)?;
         let same = if plain.text == text {
             "the same text"
         } else {
@@ -109,7 +111,12 @@ fn write_coloured(out: &mut impl Write, chunk: &Chunk) -> std::io::Result<()> {
     Ok(())
 }
 
-fn write_summary(out: &mut impl Write, stats: &Stats, plain: &Stats) -> std::io::Result<()> {
+fn write_summary(
+    out: &mut impl Write,
+    num_tokens: usize,
+    stats: &Stats,
+    plain: &Stats,
+) -> std::io::Result<()> {
     for (name, meaning) in [
         ("trigram", "guessed by trigram"),
         ("lookup", "guessed by lookup"),
@@ -118,7 +125,6 @@ fn write_summary(out: &mut impl Write, stats: &Stats, plain: &Stats) -> std::io:
         write!(out, "{style}{meaning}{style:#}   ")?;
     }
     writeln!(out, "said by the model alone\n")?;
-    let num_tokens = stats.num_steps + stats.num_accepted_tokens;
     writeln!(
         out,
         "{num_tokens} tokens in {} steps, plain decoding took {}",
