@@ -8,6 +8,7 @@
 
 mod blend;
 mod builder;
+mod filter;
 mod maker;
 mod overlay;
 mod ranking;
