@@ -141,14 +141,17 @@ pub fn launch(
         max_num_batched_tokens: options.max_num_batched_tokens.max(options.max_num_seqs),
         max_prefill_chunk: options.max_num_batched_tokens,
     };
-    let engine = Engine::new(
+    let mut engine = Engine::new(
         model.llama,
         model.eos_token_ids,
         drafters,
         scheduler,
         num_blocks,
     )?;
-    let thread = start(options.threads, move || engine.run(inbox))?;
+    let thread = start(options.threads, move || {
+        engine.measure_prices()?;
+        engine.run(inbox)
+    })?;
     Ok(Launched {
         frontend: Arc::new(frontend),
         thread,

@@ -32,7 +32,7 @@ pub struct SpeculationOptions {
     /// Tokens guessed for a request in one step, at most; 0 guesses none, 63 is the limit
     #[arg(
         long, env = "FORETOKEN_MAX_DRAFT_TOKENS", value_name = "N", value_parser = draft_count(0),
-        default_value = "8"
+        default_value = "16"
     )]
     pub max_draft_tokens: usize,
 

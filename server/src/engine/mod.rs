@@ -7,13 +7,15 @@ mod scheduler;
 mod sequence;
 mod verify;
 
+use std::time::Duration;
+
 use candle_core::Result;
 use foretoken_draft::Verified;
 use foretoken_model::{BlockPool, KvCache, Llama, SeqId, Token};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::request::Request;
-use budget::Budget;
+use budget::{Budget, PriceList};
 pub use drafters::Drafters;
 use scheduler::Scheduler;
 pub use scheduler::SchedulerOptions;
@@ -22,6 +24,9 @@ use verify::Target;
 
 /// Slots of a block of the cache.
 pub const BLOCK_SIZE: usize = 16;
+
+/// Most time that measuring prices may take, roughly.
+const PROFILE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Decides who runs, guesses, keeps the guesses that pay, checks them, keeps what holds.
 pub struct Engine {
@@ -53,11 +58,21 @@ impl Engine {
             scheduler: Scheduler::new(options),
             blocks: BlockPool::new(num_blocks, BLOCK_SIZE),
             drafters,
-            budget: Budget::default(),
+            budget: Budget::new(PriceList::default()),
             target: Target::new(llama, cache, BLOCK_SIZE),
             eos_token_ids,
             next_seq: 0,
         })
+    }
+
+    /// Measures what rows cost here, so that only drafts that pay are verified. Takes up to about a second, before any
+    /// request is added; without it, rows count as free.
+    pub fn measure_prices(&mut self) -> Result<()> {
+        let prices = self
+            .target
+            .measure_prices(&mut self.blocks, PROFILE_LIMIT)?;
+        self.budget = Budget::new(prices);
+        Ok(())
     }
 
     /// Works until the inbox is closed and everything that came through it has ended.
@@ -96,6 +111,7 @@ impl Engine {
         let mut trees = self.drafters.propose(&plan.contexts());
         self.budget.select(&plan, &mut trees);
         let outcome = self.target.verify(&mut plan, &trees)?;
+        self.budget.learn(&trees, &outcome.accepted);
         self.drafters.observe(&Verified {
             rows: &outcome.rows,
             hidden: &outcome.hidden,

@@ -1,9 +1,12 @@
 //! One target forward over all rows of the plan and its trees, and what the target keeps of them.
 
+use std::time::{Duration, Instant};
+
 use candle_core::{Result, Tensor};
 use foretoken_draft::{Accepted, DraftTree, VerifiedRows, accept};
-use foretoken_model::{Batch, BlockTable, KvCache, Llama, SequenceRows};
+use foretoken_model::{Batch, BlockPool, BlockTable, KvCache, Llama, SequenceRows};
 
+use crate::engine::budget::PriceList;
 use crate::engine::scheduler::{Plan, Scheduled};
 
 /// The model that decides, and its cache.
@@ -32,6 +35,53 @@ impl Target {
             cache,
             block_size,
         }
+    }
+
+    /// Times forwards of a few sizes, the best of a few each, in at most about `limit`. Overwrites the cache.
+    pub(crate) fn measure_prices(
+        &mut self,
+        blocks: &mut BlockPool,
+        limit: Duration,
+    ) -> Result<PriceList> {
+        let started = Instant::now();
+        let mut table = BlockTable::default();
+        let mut measured = Vec::new();
+        if !blocks.grow(&mut table, DraftTree::MAX_NODES) {
+            return Ok(PriceList::default());
+        }
+        for num_rows in [1, 2, 4, 8, 16, 32, 64] {
+            let mut best = Duration::MAX;
+            for _ in 0..5 {
+                best = self.time_forward(&table, num_rows)?.min(best);
+                if started.elapsed() > limit {
+                    break;
+                }
+            }
+            measured.push((num_rows, best));
+            // The next size takes twice as long at worst.
+            if started.elapsed() + 2 * best > limit {
+                break;
+            }
+        }
+        blocks.release(&mut table);
+        Ok(PriceList::new(measured))
+    }
+
+    fn time_forward(&mut self, table: &BlockTable, num_rows: usize) -> Result<Duration> {
+        let masks: Vec<u64> = (1..num_rows).map(|node| u64::MAX >> (63 - node)).collect();
+        let tokens = vec![0; num_rows];
+        let mut batch = Batch::new(self.block_size);
+        batch.push(SequenceRows {
+            table,
+            context_len: 0,
+            start: 0,
+            tokens: &tokens[..1],
+            draft_tokens: &tokens[1..],
+            ancestors: &masks,
+        });
+        let started = Instant::now();
+        self.llama.forward(&batch, &mut self.cache)?;
+        Ok(started.elapsed())
     }
 
     /// Computes the plan's rows and the trees' nodes, and follows the target down each tree.
