@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use foretoken_model::chat_template::Message;
-use foretoken_server::admission::{Frontend, Prompt, RawRequest, RawSampling, RawSpeculation};
+use foretoken_server::admission::Frontend;
 use foretoken_server::config::EngineOptions;
 use foretoken_server::launch::launch;
+use foretoken_server::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 

@@ -224,9 +224,17 @@ fn rope(
     scaling: Option<Map<String, Value>>,
     parameters: Option<Map<String, Value>>,
 ) -> Result<Rope, LoadError> {
-    let (field, settings) = match parameters {
-        Some(parameters) => ("rope_parameters", parameters),
-        None => ("rope_scaling", scaling.unwrap_or_default()),
+    let (field, settings) = match (parameters, scaling) {
+        (Some(parameters), None) => ("rope_parameters", parameters),
+        (None, scaling) => ("rope_scaling", scaling.unwrap_or_default()),
+        (Some(_), Some(scaling)) => {
+            let found = Value::Object(scaling);
+            return Err(unsupported(
+                "rope_scaling",
+                found,
+                "null beside rope_parameters",
+            ));
+        }
     };
     let inner = settings
         .get("rope_theta")
@@ -236,26 +244,74 @@ fn rope(
     if !(theta.is_finite() && theta > 0.0) {
         return Err(unsupported("rope_theta", theta, "above 0"));
     }
-    let kind = settings
-        .get("rope_type")
-        .or_else(|| settings.get("type"))
-        .and_then(Value::as_str);
-    let scaling = match kind {
-        None | Some("default") => None,
-        Some("llama3") => {
-            let scaling: Llama3Scaling = serde_json::from_value(Value::Object(settings))
-                .map_err(|error| LoadError::malformed(FILE, format!("{field}: {error}")))?;
-            Some(scaling)
-        }
-        Some(other) => {
+    let kind = settings.get("rope_type").or_else(|| settings.get("type"));
+    let (scaling, known) = match kind.map(|kind| kind.as_str().unwrap_or_default()) {
+        None | Some("default") => (None, &ROPE_FIELDS[..3]),
+        Some("llama3") => (Some(llama3(field, &settings)?), &ROPE_FIELDS[..]),
+        Some(_) => {
+            let found = kind.map(Value::to_string).unwrap_or_default();
             return Err(unsupported(
                 &format!("{field}.rope_type"),
-                other,
+                found,
                 "default or llama3",
             ));
         }
     };
+    // A setting that is not used would have changed the angles.
+    let neutral = |value: &Value| value.is_null() || value.as_f64() == Some(1.0);
+    if let Some((name, value)) = settings
+        .iter()
+        .find(|(name, value)| !known.contains(&name.as_str()) && !neutral(value))
+    {
+        return Err(unsupported(
+            &format!("{field}.{name}"),
+            value,
+            "no such setting for this rope_type",
+        ));
+    }
     Ok(Rope { theta, scaling })
+}
+
+/// Settings that are read: always, then for llama3.
+const ROPE_FIELDS: [&str; 7] = [
+    "rope_type",
+    "type",
+    "rope_theta",
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+];
+
+fn llama3(field: &str, settings: &Map<String, Value>) -> Result<Llama3Scaling, LoadError> {
+    let scaling: Llama3Scaling = serde_json::from_value(Value::Object(settings.clone()))
+        .map_err(|error| LoadError::malformed(FILE, format!("{field}: {error}")))?;
+    let positive = [
+        ("factor", scaling.factor),
+        ("low_freq_factor", scaling.low_freq_factor),
+        ("high_freq_factor", scaling.high_freq_factor),
+        (
+            "original_max_position_embeddings",
+            scaling.original_max_position_embeddings,
+        ),
+    ];
+    for (name, value) in positive {
+        if !(value.is_finite() && value > 0.0) {
+            return Err(unsupported(&format!("{field}.{name}"), value, "above 0"));
+        }
+    }
+    if scaling.high_freq_factor <= scaling.low_freq_factor {
+        let expected = format!(
+            "above low_freq_factor, which is {}",
+            scaling.low_freq_factor
+        );
+        return Err(unsupported(
+            &format!("{field}.high_freq_factor"),
+            scaling.high_freq_factor,
+            expected,
+        ));
+    }
+    Ok(scaling)
 }
 
 fn unsupported(field: &str, found: impl ToString, expected: impl Into<String>) -> LoadError {
@@ -350,7 +406,33 @@ mod tests {
             ),
             (
                 json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
-                "`rope_scaling.rope_type` is linear",
+                "`rope_scaling.rope_type` is \"linear\"",
+            ),
+            (
+                json!({"rope_scaling": {"factor": 4.0}}),
+                "`rope_scaling.factor` is 4.0",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": 7}}),
+                "`rope_scaling.rope_type` is 7",
+            ),
+            (
+                json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}),
+                "`rope_parameters.partial_rotary_factor` is 0.5",
+            ),
+            (
+                json!({"rope_parameters": {"rope_theta": 1e4}, "rope_scaling": {"rope_type": "default"}}),
+                "expected null beside rope_parameters",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "llama3", "factor": 0.0, "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0, "original_max_position_embeddings": 32}}),
+                "`rope_scaling.factor` is 0, expected above 0",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 4.0,
+                    "high_freq_factor": 4.0, "original_max_position_embeddings": 32}}),
+                "expected above low_freq_factor",
             ),
             (
                 json!({"rope_scaling": {"rope_type": "llama3"}}),

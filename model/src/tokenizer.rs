@@ -10,6 +10,7 @@ use crate::Token;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     fingerprint: u64,
+    longest_token: usize,
 }
 
 /// What the tokenizer could not do, in its library's words.
@@ -24,15 +25,27 @@ impl Tokenizer {
         // A file may carry truncation or padding from its training; a server wants neither.
         inner.with_truncation(None)?;
         inner.with_padding(None);
+        let longest_token = inner
+            .get_vocab(true)
+            .keys()
+            .map(String::len)
+            .max()
+            .unwrap_or(1);
         Ok(Self {
             inner,
             fingerprint: xxh3_64(json),
+            longest_token: longest_token.max(1),
         })
     }
 
     /// Names the file it was read from, byte for byte: what holds token ids is of use with its own tokenizer only.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Tokens that a text of so many bytes has at least, without looking at it.
+    pub fn least_tokens(&self, num_bytes: usize) -> usize {
+        num_bytes.div_ceil(self.longest_token)
     }
 
     /// Tokens of `text`. With `add_special_tokens`, what the tokenizer puts around a text (BOS) is put.

@@ -3,142 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use foretoken_model::chat_template::{ChatTemplate, Message};
+use foretoken_draft::DraftTree;
+use foretoken_model::chat_template::ChatTemplate;
 use foretoken_model::{SamplingParams, Token, Tokenizer};
-use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::detokenize::TextStream;
 use crate::generation::Generation;
+use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
+use crate::refusal::Refusal;
 use crate::request::{Request, Speculation, Stopping};
-
-/// A request as a wire format states it: every field optional, nothing checked.
-#[derive(Clone, Debug, Default)]
-pub struct RawRequest {
-    /// Must be a served name if given.
-    pub model: Option<String>,
-    /// What to continue.
-    pub prompt: Prompt,
-    /// Sampling fields; what is missing comes from the model's `generation_config.json`, then neutral values.
-    pub sampling: RawSampling,
-    /// Tokens to generate at most; the rest of the context if missing.
-    pub max_tokens: Option<u32>,
-    /// Strings that end the output.
-    pub stop: Vec<String>,
-    /// Tokens that end the output.
-    pub stop_token_ids: Vec<Token>,
-    /// Keeps the stop string in the text.
-    pub include_stop_strings: bool,
-    /// Generates past end-of-sequence tokens.
-    pub ignore_eos: bool,
-    /// Leaves special tokens out of the text; true if missing.
-    pub skip_special_tokens: Option<bool>,
-    /// Drafting fields; what is missing comes from the server's configuration.
-    pub speculation: RawSpeculation,
-}
-
-/// What to continue, as a client states it.
-#[derive(Clone, Debug)]
-pub enum Prompt {
-    /// Tokenised with the model's special tokens (BOS) in front.
-    Text(String),
-    /// Taken as it is.
-    Tokens(Vec<Token>),
-    /// Rendered through the model's chat template, which writes the special tokens itself.
-    Chat(Vec<Message>),
-}
-
-impl Default for Prompt {
-    fn default() -> Self {
-        Self::Tokens(Vec::new())
-    }
-}
-
-/// Sampling fields as a client states them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RawSampling {
-    /// 0 to 2 is usual; any finite value from 0 is taken.
-    pub temperature: Option<f32>,
-    /// 0 or -1 keeps all.
-    pub top_k: Option<i64>,
-    /// In (0, 1].
-    pub top_p: Option<f32>,
-    /// In [0, 1].
-    pub min_p: Option<f32>,
-    /// In [-2, 2].
-    pub presence_penalty: Option<f32>,
-    /// In [-2, 2].
-    pub frequency_penalty: Option<f32>,
-    /// Above 0.
-    pub repetition_penalty: Option<f32>,
-    /// Token id and bias in [-100, 100].
-    pub logit_bias: Vec<(Token, f32)>,
-    /// A request without one is given one and told it.
-    pub seed: Option<u64>,
-}
-
-/// Drafting fields as a client states them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RawSpeculation {
-    /// A drafter's name, or `none`.
-    pub drafter: Option<String>,
-    /// 0 to 63; 0 is plain decoding.
-    pub max_draft_tokens: Option<u32>,
-    /// 0 to `max_draft_tokens`.
-    pub min_draft_tokens: Option<u32>,
-    /// 1 to 63.
-    pub max_draft_depth: Option<u32>,
-}
-
-/// Why a request does not get in. Each door maps these to its own codes in one place.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum Refusal {
-    /// No such model here.
-    #[error("the model `{requested}` does not exist; this server serves `{served}`")]
-    UnknownModel {
-        /// As the client named it.
-        requested: String,
-        /// The name that would do.
-        served: String,
-    },
-    /// Nothing to continue.
-    #[error("the prompt is empty")]
-    EmptyPrompt,
-    /// Prompt and output do not fit the context.
-    #[error(
-        "this model's maximum context length is {max_model_len} tokens, but the request needs {} \
-         ({num_prompt_tokens} in the prompt, {max_tokens} for the output)",
-        num_prompt_tokens + max_tokens
-    )]
-    ContextLengthExceeded {
-        /// Tokens of the prompt.
-        num_prompt_tokens: usize,
-        /// Tokens asked for, at least 1.
-        max_tokens: usize,
-        /// Room for both.
-        max_model_len: usize,
-    },
-    /// A field's value is outside what it may be.
-    #[error("`{name}`: {problem}")]
-    InvalidParameter {
-        /// The field, by its name in [`RawRequest`], which both doors share.
-        name: &'static str,
-        /// What it holds and what was expected.
-        problem: String,
-    },
-    /// As many requests as may wait are waiting.
-    #[error("the queue is full: {limit} requests are running or waiting")]
-    QueueFull {
-        /// Running and waiting requests together.
-        limit: usize,
-    },
-    /// The server finishes what it has and takes nothing new.
-    #[error("the server is shutting down")]
-    Draining,
-    /// The engine thread has died.
-    #[error("the engine has failed")]
-    EngineDead,
-}
 
 /// The edge's handle on the engine: everything that turns a [`RawRequest`] into a running [`Generation`].
 #[derive(Debug)]
@@ -256,7 +130,10 @@ impl Frontend {
         let frontend = Arc::clone(self);
         tokio::task::spawn_blocking(move || frontend.admit_blocking(raw, permit))
             .await
-            .unwrap_or(Err(Refusal::EngineDead))
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "admission failed");
+                Err(Refusal::Internal)
+            })
     }
 
     fn admit_blocking(
@@ -267,12 +144,7 @@ impl Frontend {
         self.check_model(raw.model.as_deref())?;
         let sampling = self.sampling(&raw.sampling)?;
         let speculation = self.speculation(&raw.speculation)?;
-        if raw.stop.iter().any(String::is_empty) {
-            return Err(invalid("stop", "holds an empty string"));
-        }
-        for &token in &raw.stop_token_ids {
-            self.check_token("stop_token_ids", token)?;
-        }
+        let stop_token_ids = self.stops(&raw)?;
         let prompt = self.tokenize(&raw.prompt)?;
         // A tokenizer may know more tokens than the model has rows for.
         for &token in &prompt {
@@ -297,7 +169,7 @@ impl Frontend {
         };
         let stopping = Stopping {
             max_tokens,
-            stop_token_ids: raw.stop_token_ids,
+            stop_token_ids,
             ignore_eos: raw.ignore_eos,
         };
         self.inbox
@@ -311,6 +183,32 @@ impl Frontend {
             })
             .map_err(|_| Refusal::EngineDead)?;
         Ok(generation)
+    }
+
+    /// Checks the stop strings and gives the stop tokens, sorted. Both are looked at for every token that comes out.
+    fn stops(&self, raw: &RawRequest) -> Result<Vec<Token>, Refusal> {
+        if raw.stop.len() > MAX_STOPS {
+            let problem = format!(
+                "holds {} strings, expected at most {MAX_STOPS}",
+                raw.stop.len()
+            );
+            return Err(invalid("stop", problem));
+        }
+        for stop in &raw.stop {
+            let problem = match stop.len() {
+                0 => "holds an empty string".to_owned(),
+                1..=MAX_STOP_BYTES => continue,
+                len => format!("holds a string of {len} bytes, expected at most {MAX_STOP_BYTES}"),
+            };
+            return Err(invalid("stop", problem));
+        }
+        let mut tokens = raw.stop_token_ids.clone();
+        tokens.sort_unstable();
+        tokens.dedup();
+        for &token in &tokens {
+            self.check_token("stop_token_ids", token)?;
+        }
+        Ok(tokens)
     }
 
     /// Refuses a model name that is not served; no name means the one there is.
@@ -329,6 +227,15 @@ impl Frontend {
     /// The prompt's tokens; empty only if the prompt is.
     pub fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Token>, Refusal> {
         let encode = |text: &str, add_special_tokens| {
+            // What cannot fit is not worth the time that it takes to tokenise it.
+            let least = self.model.tokenizer.least_tokens(text.len());
+            if least > self.limits.max_model_len {
+                return Err(Refusal::ContextLengthExceeded {
+                    num_prompt_tokens: least,
+                    max_tokens: 1,
+                    max_model_len: self.limits.max_model_len,
+                });
+            }
             self.model
                 .tokenizer
                 .encode(text, add_special_tokens)
@@ -510,7 +417,13 @@ impl Frontend {
 }
 
 /// Most nodes that a tree holds beside its root.
-pub(crate) const MAX_DRAFT_TOKENS: usize = 63;
+pub(crate) const MAX_DRAFT_TOKENS: usize = DraftTree::MAX_NODES - 1;
+
+/// Stop strings that a request may state.
+const MAX_STOPS: usize = 16;
+
+/// Length of a stop string.
+const MAX_STOP_BYTES: usize = 1024;
 
 fn invalid(name: &'static str, problem: impl ToString) -> Refusal {
     Refusal::InvalidParameter {

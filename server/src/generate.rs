@@ -8,11 +8,12 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use foretoken_model::chat_template::Message;
 
-use crate::admission::{Frontend, Prompt, RawRequest, RawSampling, RawSpeculation};
+use crate::admission::Frontend;
 use crate::config::GenerateConfig;
 use crate::generation::Chunk;
 use crate::launch::launch;
 use crate::log;
+use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use crate::request::Stats;
 
 /// Prints the answer as it comes. With `--show-drafts`, tokens are coloured by who guessed them, and the same request

@@ -97,38 +97,20 @@ pub fn launch(
         DtypeChoice::Float32 => Dtype::Float32,
         DtypeChoice::Bfloat16 => Dtype::Bfloat16,
     };
-    let model = LoadedModel::load(&source, dtype, options.max_model_len, &Device::Cpu).map_err(
-        |error| LaunchError::Model {
-            place: source.place().into_owned(),
-            error,
-        },
-    )?;
+    let model = LoadedModel::load(&source, dtype, options.max_model_len, &Device::Cpu)
+        .map_err(|error| in_model(&source, error))?;
     let num_blocks = num_blocks(&model, options.max_num_seqs)?;
     let drafters = Drafters::new(
         drafters(options, &source, &model)?,
         model.llama.config().vocab_size,
     );
 
-    let names = match served_names {
-        [] => vec![source.name()],
-        names => names.to_vec(),
-    };
-    let speculation = Speculation {
-        drafter: drafters
-            .names()
-            .into_iter()
-            .find(|name| *name == options.speculation.drafter),
-        max_draft_tokens: options.speculation.max_draft_tokens,
-        min_draft_tokens: options.speculation.min_draft_tokens,
-        max_draft_depth: options.speculation.max_draft_depth,
-    };
-    let limits = Limits {
-        max_model_len: model.max_model_len,
-        max_num_requests: options.max_num_seqs + max_num_queued,
-        speculation,
-    };
+    let limits = limits(options, &model, &drafters, max_num_queued);
     let served = ServedModel {
-        names,
+        names: match served_names {
+            [] => vec![source.name()],
+            names => names.to_vec(),
+        },
         tokenizer: Arc::new(model.tokenizer),
         chat_template: model.chat_template,
         defaults: model.defaults,
@@ -156,6 +138,29 @@ pub fn launch(
         frontend: Arc::new(frontend),
         thread,
     })
+}
+
+fn limits(
+    options: &EngineOptions,
+    model: &LoadedModel,
+    drafters: &Drafters,
+    max_num_queued: usize,
+) -> Limits {
+    let asked = &options.speculation;
+    let speculation = Speculation {
+        drafter: drafters
+            .names()
+            .into_iter()
+            .find(|name| *name == asked.drafter),
+        max_draft_tokens: asked.max_draft_tokens,
+        min_draft_tokens: asked.min_draft_tokens,
+        max_draft_depth: asked.max_draft_depth,
+    };
+    Limits {
+        max_model_len: model.max_model_len,
+        max_num_requests: options.max_num_seqs + max_num_queued,
+        speculation,
+    }
 }
 
 /// Enough for as many sequences as may run, if they fit the memory; at least for one.

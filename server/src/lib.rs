@@ -12,6 +12,9 @@ pub mod api_key;
 pub mod grpc;
 pub mod openai;
 
+pub mod raw_request;
+pub mod refusal;
+
 pub mod admission;
 pub mod request;
 

@@ -27,7 +27,7 @@ pub struct Request {
 pub struct Stopping {
     /// At least 1; prompt and output together fit the context.
     pub max_tokens: usize,
-    /// Tokens that end the request, beside the model's own end-of-sequence tokens.
+    /// Tokens that end the request, beside the model's own end-of-sequence tokens; sorted.
     pub stop_token_ids: Vec<Token>,
     /// Generates past the model's end-of-sequence tokens.
     pub ignore_eos: bool,

@@ -81,7 +81,7 @@ pub async fn serve(doors: Doors, launched: Launched, stop: impl Future<Output = 
     }
 }
 
-/// How long the doors stay open behind a dead engine.
+/// How long the doors stay open when there is nothing more to say: the engine is dead, or all requests have ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Keeps both doors open until draining has begun and nothing runs any more.
@@ -112,9 +112,19 @@ async fn open(
         doors.grpc,
         begun(draining.subscribe()),
     );
-    let (http, grpc) = tokio::join!(http, grpc);
-    http.context("the HTTP door")?;
-    grpc.context("the gRPC door")
+    let stalled = async {
+        begun(draining.subscribe()).await;
+        frontend.drained().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        (http, grpc) = async { tokio::join!(http, grpc) } => {
+            http.context("the HTTP door")?;
+            grpc.context("the gRPC door")
+        }
+        // All answers are complete; who has not read theirs by now does not hold up the end.
+        () = stalled => Ok(()),
+    }
 }
 
 async fn bind(host: &str, port: u16) -> Result<TcpListener> {

@@ -66,7 +66,7 @@ impl Server {
 
     fn interrupt(&self) {
         let kill = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args(["-INT", &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(kill.success());
@@ -172,7 +172,7 @@ async fn requests_side_by_side_say_what_they_say_alone() {
 #[tokio::test]
 async fn asked_to_stop_it_finishes_what_runs_and_refuses_what_comes() {
     let mut server = Server::start(&[]);
-    let body = json!({"prompt": "Once", "max_tokens": 1500, "ignore_eos": true, "stream": true, "n_max": null,
+    let body = json!({"prompt": "Once", "max_tokens": 1500, "ignore_eos": true, "stream": true,
         "speculative.n_max": 0});
     let request = reqwest::Client::new()
         .post(format!("{}/v1/completions", server.http))
@@ -215,4 +215,190 @@ async fn asked_to_stop_it_finishes_what_runs_and_refuses_what_comes() {
     assert!(text.contains("\"finish_reason\":\"length\""), "{text}");
     assert!(text.trim_end().ends_with("data: [DONE]"));
     assert!(server.child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn asked_twice_it_ends_at_once() {
+    let mut server = Server::start(&[]);
+    let body = json!({"prompt": "Once", "max_tokens": 2000, "ignore_eos": true, "stream": true});
+    let request = reqwest::Client::new()
+        .post(format!("{}/v1/completions", server.http))
+        .json(&body);
+    let mut stream = request.send().await.unwrap().bytes_stream();
+    stream.next().await.unwrap().unwrap();
+    let ended = loop {
+        server.interrupt();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(ended) = server.child.try_wait().unwrap() {
+            break ended;
+        }
+    };
+    assert!(!ended.success());
+}
+
+#[tokio::test]
+async fn bad_input_is_told_what_is_wrong_and_harms_nobody() {
+    let server = Server::start(&["--api-key", "s3cret", "--max-model-len", "64"]);
+    let client = reqwest::Client::new();
+    let post = async |key: &str, body: String| {
+        let request = client
+            .post(format!("{}/v1/completions", server.http))
+            .bearer_auth(key);
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        let response = request.send().await.unwrap();
+        (
+            response.status().as_u16(),
+            response.json::<Value>().await.unwrap(),
+        )
+    };
+    let good = json!({"prompt": "Once upon", "max_tokens": 4, "temperature": 0}).to_string();
+    let (status, first) = post("s3cret", good.clone()).await;
+    assert_eq!(status, 200, "{first}");
+    let cases = [
+        ("wrong", good.clone(), 401, "API key"),
+        ("s3cret", "{\"prompt\": ".to_owned(), 400, "JSON"),
+        (
+            "s3cret",
+            json!({"prompt": "word ".repeat(100)}).to_string(),
+            400,
+            "maximum context length is 64",
+        ),
+        (
+            "s3cret",
+            json!({"prompt": "word ".repeat(1 << 21)}).to_string(),
+            400,
+            "maximum context length is 64",
+        ),
+        ("s3cret", json!({"prompt": ""}).to_string(), 400, "empty"),
+        (
+            "s3cret",
+            json!({"prompt": [1, 9999]}).to_string(),
+            400,
+            "9999",
+        ),
+        (
+            "s3cret",
+            json!({"prompt": "a", "model": "gpt-9"}).to_string(),
+            404,
+            "gpt-9",
+        ),
+        (
+            "s3cret",
+            json!({"prompt": "a", "temperature": -1}).to_string(),
+            400,
+            "temperature",
+        ),
+        (
+            "s3cret",
+            json!({"prompt": "a", "temperature": "NaN"}).to_string(),
+            400,
+            "temperature",
+        ),
+        (
+            "s3cret",
+            json!({"prompt": "a", "speculative": {"n_max": 1000}}).to_string(),
+            400,
+            "speculative.n_max",
+        ),
+        (
+            "s3cret",
+            json!({"prompt": "a", "nonsense": null}).to_string(),
+            400,
+            "nonsense",
+        ),
+        (
+            "s3cret",
+            json!({"prompt": "a", "stop": ["x".repeat(5000)]}).to_string(),
+            400,
+            "stop",
+        ),
+    ];
+    for (key, body, code, problem) in cases {
+        let (status, answer) = post(key, body).await;
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(
+            status == code && message.contains(problem),
+            "{status}: {message}"
+        );
+        let (_, again) = post("s3cret", good.clone()).await;
+        assert_eq!(again["choices"], first["choices"], "after: {message}");
+    }
+    let health = reqwest::get(format!("{}/health", server.http))
+        .await
+        .unwrap();
+    assert_eq!(health.status().as_u16(), 200);
+}
+
+#[test]
+fn generate_shows_drafts_and_says_what_plain_decoding_says() {
+    for args in [
+        &["--raw", "--temperature", "0"][..],
+        &["--seed", "3"],
+        &["--drafter", "lookup", "--seed", "4"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_foretoken"))
+            .args([
+                "generate",
+                "--show-drafts",
+                "--max-tokens",
+                "40",
+                "-p",
+                "I need a hotel in Paris.",
+            ])
+            .args(args)
+            .env_clear()
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{args:?}: {text}");
+        assert!(
+            text.contains("plain decoding says the same text"),
+            "{args:?}: {text}"
+        );
+        assert!(text.contains(" guesses were right"), "{args:?}: {text}");
+    }
+    let refused = Command::new(env!("CARGO_BIN_EXE_foretoken"))
+        .args(["generate", "-p", "Hi", "--temperature", "-1"])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    assert!(
+        String::from_utf8_lossy(&refused.stderr)
+            .contains("`temperature`: is -1, expected 0 or more")
+    );
+}
+
+#[tokio::test]
+async fn what_the_readme_says_to_paste_is_answered() {
+    let readme = include_str!("../../README.md");
+    let server = Server::start(&[]);
+    let bodies: Vec<&str> = readme
+        .split("-d '")
+        .skip(1)
+        .map(|rest| &rest[..rest.find('\'').unwrap()])
+        .collect();
+    let [http, grpc] = bodies[..] else {
+        panic!("{bodies:?}")
+    };
+    let (status, answer) = server
+        .post("/v1/chat/completions", &serde_json::from_str(http).unwrap())
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["timings"]["draft_n"].as_u64() > Some(0));
+    assert!(answer["usage"]["completion_tokens_details"]["accepted_prediction_tokens"].is_u64());
+    // No JSON reader for protobuf here: the names are looked for in the file that describes them.
+    let proto = include_str!("../../proto/proto/foretoken/v1/inference.proto");
+    let fields: Value = serde_json::from_str(grpc).unwrap();
+    let inner = fields
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_object)
+        .flatten();
+    for (name, _) in fields.as_object().unwrap().iter().chain(inner) {
+        assert!(proto.contains(&format!(" {name} = ")), "{name}");
+    }
 }

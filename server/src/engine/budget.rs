@@ -40,14 +40,18 @@ impl Budget {
         }
     }
 
-    /// Cuts the trees to the nodes that pay, but none below its request's `min_draft_tokens`. Trees are in order of
-    /// falling survival, so a cut keeps the best nodes.
+    /// Cuts the trees to the nodes that pay, but none below its request's `min_draft_tokens` while the step has rows.
+    /// Trees are in order of falling survival, so a cut keeps the best nodes.
     pub(crate) fn select(&self, plan: &Plan, trees: &mut [DraftTree]) {
+        let mut rows_left = plan.num_draft_rows;
         let least = |(sequence, tree): (&Sequence, &DraftTree)| {
-            sequence
+            let least = sequence
                 .speculation
                 .min_draft_tokens
                 .min(tree.num_draft_tokens())
+                .min(rows_left);
+            rows_left -= least;
+            least
         };
         let mut kept: Vec<usize> = plan.rooted().zip(&*trees).map(least).collect();
         let forced: usize = kept.iter().sum();

@@ -81,7 +81,12 @@ impl Engine {
     }
 
     fn ends(&self, sequence: &Sequence, token: Token) -> Option<Finish> {
-        if sequence.stopping.stop_token_ids.contains(&token) {
+        if sequence
+            .stopping
+            .stop_token_ids
+            .binary_search(&token)
+            .is_ok()
+        {
             return Some(Finish::StopToken(token));
         }
         let is_eos = !sequence.stopping.ignore_eos && self.eos_token_ids.contains(&token);

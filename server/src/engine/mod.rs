@@ -79,7 +79,7 @@ impl Engine {
     pub fn run(mut self, mut inbox: UnboundedReceiver<Request>) -> Result<()> {
         loop {
             if self.is_idle() {
-                debug_assert_eq!(self.num_free_blocks(), self.num_blocks(), "blocks leaked");
+                self.check_blocks();
                 match inbox.blocking_recv() {
                     Some(request) => self.add(request),
                     None => return Ok(()),
@@ -117,6 +117,15 @@ impl Engine {
             hidden: &outcome.hidden,
         });
         self.commit(plan, &trees, outcome)
+    }
+
+    /// free + owned = all, and nobody owns any when nothing runs.
+    fn check_blocks(&self) {
+        let (free, all) = (self.num_free_blocks(), self.num_blocks());
+        debug_assert_eq!(free, all, "blocks leaked");
+        if free != all {
+            tracing::error!(free, all, "blocks leaked");
+        }
     }
 
     /// True if there is nothing to do.

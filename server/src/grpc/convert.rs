@@ -7,8 +7,9 @@ use foretoken_proto::v1::{
 };
 use tonic::Status;
 
-use crate::admission::{Prompt, RawRequest, RawSampling, RawSpeculation, Refusal};
 use crate::generation::{Chunk, EngineFailed, Generation};
+use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
+use crate::refusal::Refusal;
 use crate::request::{Finish, Stats};
 
 /// Plain decoding, by name.
@@ -69,7 +70,7 @@ impl From<Refusal> for Status {
             }
             Refusal::QueueFull { .. } => Self::resource_exhausted(message),
             Refusal::Draining => Self::unavailable(message),
-            Refusal::EngineDead => Self::internal(message),
+            Refusal::EngineDead | Refusal::Internal => Self::internal(message),
         }
     }
 }

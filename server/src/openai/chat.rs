@@ -12,7 +12,8 @@ use super::error::ApiError;
 use super::fields::Fields;
 use super::leftover::Leftover;
 use super::options::Options;
-use crate::admission::{Frontend, Prompt};
+use crate::admission::Frontend;
+use crate::raw_request::Prompt;
 
 /// Continues a chat.
 pub(super) async fn chat_completions(

@@ -10,7 +10,8 @@ use super::answer::{Endpoint, answer};
 use super::error::ApiError;
 use super::fields::{Fields, read};
 use super::options::Options;
-use crate::admission::{Frontend, Prompt};
+use crate::admission::Frontend;
+use crate::raw_request::Prompt;
 
 /// Continues a prompt.
 pub(super) async fn completions(

@@ -5,8 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::admission::Refusal;
 use crate::generation::EngineFailed;
+use crate::refusal::Refusal;
 
 /// Why a request gets no answer, or no more of it.
 #[derive(Debug)]
@@ -90,6 +90,7 @@ impl From<Refusal> for ApiError {
             Refusal::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full", None),
             Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down", None),
             Refusal::EngineDead => (StatusCode::SERVICE_UNAVAILABLE, "engine_failed", None),
+            Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", None),
         };
         Self {
             param: param.map(str::to_owned),
@@ -108,7 +109,7 @@ impl From<EngineFailed> for ApiError {
     }
 }
 
-/// What the body calls a field of [`RawRequest`](crate::admission::RawRequest).
+/// What the body calls a field of [`RawRequest`](crate::raw_request::RawRequest).
 fn name_in_body(name: &'static str) -> &'static str {
     match name {
         "drafter" => "speculative.drafter",

@@ -17,10 +17,9 @@ pub(super) struct Fields {
 impl Fields {
     /// The fields of `value`, which stands at `path` in the body and must be an object.
     pub(super) fn of(path: &str, value: Value) -> Result<Self, ApiError> {
-        let Value::Object(mut rest) = value else {
+        let Value::Object(rest) = value else {
             return Err(ApiError::invalid(path.to_owned(), "is not a JSON object"));
         };
-        rest.retain(|_, value| !value.is_null());
         Ok(Self {
             path: format!("{path}."),
             rest,
@@ -28,8 +27,7 @@ impl Fields {
     }
 
     /// The fields of the body itself.
-    pub(super) fn of_body(mut rest: Map<String, Value>) -> Self {
-        rest.retain(|_, value| !value.is_null());
+    pub(super) fn of_body(rest: Map<String, Value>) -> Self {
         Self {
             path: String::new(),
             rest,
@@ -43,13 +41,14 @@ impl Fields {
 
     /// True if a field is there to be taken.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.rest.contains_key(name)
+        self.rest.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// Takes a field of type `T`, if it is there.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
         self.rest
             .remove(name)
+            .filter(|value| !value.is_null())
             .map(|value| read(self.name(name), value))
             .transpose()
     }
@@ -63,7 +62,7 @@ impl Fields {
 
     /// Makes `{"name": {"inner": ..}}` into `{"name.inner": ..}`, which is the other way to write it.
     pub(super) fn flatten(&mut self, name: &str) -> Result<(), ApiError> {
-        let Some(value) = self.rest.remove(name) else {
+        let Some(value) = self.take(name)? else {
             return Ok(());
         };
         for (inner, value) in Self::of(&self.name(name), value)?.rest {
@@ -87,6 +86,7 @@ impl Fields {
         for (name, value) in &self.rest {
             let (code, problem) = match judge(name, value) {
                 Leftover::Harmless => continue,
+                Leftover::Unsupported if value.is_null() => continue,
                 Leftover::Unsupported => {
                     ("unsupported_parameter", " is not supported; leave it out")
                 }

@@ -7,7 +7,8 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use crate::admission::{Frontend, Refusal};
+use crate::admission::Frontend;
+use crate::refusal::Refusal;
 
 /// Fails while no request would be admitted, because the engine is dead or the server is draining.
 pub(super) async fn health(State(frontend): State<Arc<Frontend>>) -> Result<Json<Value>, ApiError> {

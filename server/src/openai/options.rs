@@ -8,7 +8,7 @@ use serde_json::{Number, Value};
 use super::error::ApiError;
 use super::fields::{Fields, read};
 use super::leftover::Leftover;
-use crate::admission::{Prompt, RawRequest, RawSampling, RawSpeculation};
+use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 
 /// A whole request: what the engine is to do, and how the answer is wanted.
 #[derive(Debug)]
@@ -20,9 +20,6 @@ pub(super) struct Options {
     /// The last piece states the usage.
     pub(super) include_usage: bool,
 }
-
-/// Stop strings that a request may state.
-const MAX_STOPS: usize = 16;
 
 impl Options {
     /// Reads what is left of the body once `prompt` is taken out of it, and refuses what it does not know.
@@ -104,13 +101,6 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
         Some(Value::String(stop)) => vec![stop],
         Some(list) => read(fields.name("stop"), list)?,
     };
-    if stops.len() > MAX_STOPS {
-        let problem = format!(
-            "holds {} strings, expected at most {MAX_STOPS}",
-            stops.len()
-        );
-        return Err(fields.invalid("stop", problem));
-    }
     Ok(stops)
 }
 

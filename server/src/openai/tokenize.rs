@@ -12,7 +12,8 @@ use super::chat::messages;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::leftover::Leftover;
-use crate::admission::{Frontend, Prompt};
+use crate::admission::Frontend;
+use crate::raw_request::Prompt;
 
 /// The tokens of a text, or of a chat through the model's template.
 pub(super) async fn tokenize(

@@ -2,8 +2,9 @@
 //! in the batch, and however the prompt is cut. Lists of tokens are equal; there is no tolerance.
 
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
+use foretoken_draft::trigram::StaticTable;
 use foretoken_draft::{Drafter, Lookup, Trigram};
-use foretoken_model::{Dtype, LoadedModel, ModelSource, SamplingParams, Token};
+use foretoken_model::{Dtype, LoadedModel, ModelSource, SamplingParams, Token, Tokenizer};
 
 const DRAFTERS: [&str; 7] = [
     "none", "trigram", "lookup", "wrong", "right", "hidden", "mix",
@@ -173,12 +174,20 @@ impl Bench {
             })
         };
         vec![
-            Box::new(Trigram::new(None)),
+            Box::new(Trigram::new(self.table())),
             Box::new(Lookup::default()),
             prophet("right", Prophecy::Right),
             prophet("wrong", Prophecy::Wrong),
             prophet("hidden", Prophecy::Hidden),
         ]
+    }
+
+    /// The table beside the model, if it has one.
+    fn table(&self) -> Option<StaticTable> {
+        let bytes = self.source.find("trigram.ftt").unwrap()?;
+        let tokenizer =
+            Tokenizer::from_bytes(&self.source.read("tokenizer.json").unwrap()).unwrap();
+        Some(StaticTable::new(bytes, self.vocab_size, tokenizer.fingerprint()).unwrap())
     }
 
     /// Answers as a cell says and compares with plain decoding.
@@ -217,6 +226,11 @@ impl Bench {
             assert_eq!(got.tokens, plain.tokens, "{cell:?}, request {index}");
             assert_eq!(got.finish, plain.finish, "{cell:?}, request {index}");
             self.check_counters(drafter(index), budget, got);
+        }
+        // Something repeats in the crowd's prompts.
+        if cell.crowd == 1 && ["trigram", "lookup"].contains(&DRAFTERS[cell.drafter]) {
+            let num_draft_tokens: usize = got.iter().map(|got| got.stats.num_draft_tokens).sum();
+            assert!(num_draft_tokens > 0, "{cell:?}: nothing was drafted");
         }
     }
 

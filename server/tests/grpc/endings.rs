@@ -138,15 +138,24 @@ async fn a_draining_server_says_so_and_finishes_what_it_has() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a test's own engine and server")]
 async fn a_dead_engine_ends_every_stream_and_the_server() {
+    dies_of(
+        || candle_core::bail!("out of luck"),
+        "the engine has failed: out of luck",
+    )
+    .await;
+    dies_of(|| panic!("out of mind"), "the engine has failed").await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own engine and server")]
+async fn dies_of(death: fn() -> candle_core::Result<()>, last_words: &str) {
     let (frontend, mut inbox) = support::frontend(4);
-    // Says one token, then dies of an error.
+    // Says one token, then dies.
     let thread = std::thread::spawn(move || {
         let request = inbox.blocking_recv().unwrap();
         request.events.try_send(event(5, None)).unwrap();
         std::thread::sleep(Duration::from_millis(200));
-        candle_core::bail!("out of luck")
+        death()
     });
     let doors = Doors {
         http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -179,8 +188,5 @@ async fn a_dead_engine_ends_every_stream_and_the_server() {
     assert_eq!(health.status().as_u16(), 503);
     // The binary turns an error here into an exit code that is not zero.
     let error = serving.await.unwrap().unwrap_err();
-    assert!(
-        format!("{error:#}").starts_with("the engine has failed: out of luck"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").starts_with(last_words), "{error:#}");
 }

@@ -28,7 +28,22 @@ async fn what_is_wrong_with_a_request_is_said() {
     let (frontend, _inbox) = support::frontend(4);
     let served = serve(frontend, None).await;
     type Spoil = fn(&mut GenerateRequest);
-    let cases: [(Spoil, Code, &str); 13] = [
+    let cases: [(Spoil, Code, &str); 15] = [
+        (
+            |r| r.temperature = Some(-1.0),
+            Code::InvalidArgument,
+            "`temperature`: is -1",
+        ),
+        (
+            |r| {
+                r.speculation = Some(SpeculationOptions {
+                    max_draft_tokens: Some(1000),
+                    ..Default::default()
+                })
+            },
+            Code::InvalidArgument,
+            "`max_draft_tokens`: is 1000, expected 0 to 63",
+        ),
         (
             |r| r.model = "other".into(),
             Code::NotFound,

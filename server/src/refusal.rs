@@ -1,0 +1,56 @@
+//! Why a request does not get in.
+
+use thiserror::Error;
+
+/// Why a request does not get in. Each door maps these to its own codes in one place.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum Refusal {
+    /// No such model here.
+    #[error("the model `{requested}` does not exist; this server serves `{served}`")]
+    UnknownModel {
+        /// As the client named it.
+        requested: String,
+        /// The name that would do.
+        served: String,
+    },
+    /// Nothing to continue.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// Prompt and output do not fit the context.
+    #[error(
+        "this model's maximum context length is {max_model_len} tokens, but the request needs {} \
+         ({num_prompt_tokens} in the prompt, {max_tokens} for the output)",
+        num_prompt_tokens + max_tokens
+    )]
+    ContextLengthExceeded {
+        /// Tokens of the prompt.
+        num_prompt_tokens: usize,
+        /// Tokens asked for, at least 1.
+        max_tokens: usize,
+        /// Room for both.
+        max_model_len: usize,
+    },
+    /// A field's value is outside what it may be.
+    #[error("`{name}`: {problem}")]
+    InvalidParameter {
+        /// The field, by its name in [`RawRequest`](crate::raw_request::RawRequest), which both doors share.
+        name: &'static str,
+        /// What it holds and what was expected.
+        problem: String,
+    },
+    /// As many requests as may wait are waiting.
+    #[error("the queue is full: {limit} requests are running or waiting")]
+    QueueFull {
+        /// Running and waiting requests together.
+        limit: usize,
+    },
+    /// The server finishes what it has and takes nothing new.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The engine thread has died.
+    #[error("the engine has failed")]
+    EngineDead,
+    /// This request could not be read, by a fault of the server's own; others can.
+    #[error("the request could not be processed")]
+    Internal,
+}
