@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -13,6 +12,7 @@ use foretoken_server::admission::Frontend;
 use foretoken_server::config::EngineOptions;
 use foretoken_server::launch::launch;
 use foretoken_server::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
+use foretoken_server::request::Stats;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
@@ -52,31 +52,11 @@ struct Setting {
     temperature: f32,
 }
 
-/// What the answers to a workload took.
-#[derive(Default)]
-struct Totals {
-    num_tokens: usize,
-    num_steps: usize,
-    decode: Duration,
-}
-
-impl Totals {
-    /// Tokens per step; every step of a fixed budget holds a draft wherever the drafter has one.
-    fn acceptance_length(&self) -> f64 {
-        self.num_tokens as f64 / self.num_steps as f64
-    }
-
-    /// Tokens per second, without the prompt's.
-    fn speed(&self) -> f64 {
-        self.num_tokens as f64 / self.decode.as_secs_f64()
-    }
-}
-
 fn main() -> Result<()> {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let frontend = launch(&options.engine, &[], 1)?.frontend;
-    let num_settings = TEMPERATURES.len() * (1 + DRAFTERS.len() * (1 + BUDGETS.len()));
+    let num_settings = settings(0.0).len() * options.questions * TEMPERATURES.len();
     let progress = ProgressBar::new((WORKLOADS.len() * num_settings) as u64).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} (ends in {eta})")?,
     );
@@ -85,40 +65,54 @@ fn main() -> Result<()> {
         let questions = questions(workload, options.questions)?;
         for temperature in TEMPERATURES {
             progress.set_message(format!("{workload}, T = {temperature}"));
-            let run = |drafter, budget| -> Result<Totals> {
-                let setting = Setting {
-                    drafter,
-                    budget,
-                    temperature,
-                };
-                let stats =
-                    runtime.block_on(answer(&frontend, &questions, options.tokens, setting))?;
-                progress.inc(1);
-                Ok(stats)
-            };
-            let mut row = format!("| {workload} | {temperature} |");
-            let plain = run("none", None)?;
-            for drafter in DRAFTERS {
-                for budget in BUDGETS {
-                    row += &format!(" {:.2} |", run(drafter, Some(budget))?.acceptance_length());
+            let settings = settings(temperature);
+            let mut totals = vec![Stats::default(); settings.len()];
+            // Setting by setting within a question, so that a slow minute of the machine slows all of them.
+            for (seed, question) in (0..).zip(&questions) {
+                for (setting, total) in settings.iter().zip(&mut totals) {
+                    let request = request(question, seed, options.tokens, setting);
+                    add(total, runtime.block_on(answer(&frontend, request))?);
+                    progress.inc(1);
                 }
             }
-            row += &format!(" {:.0} |", plain.speed());
-            for drafter in DRAFTERS {
-                let drafted = run(drafter, None)?;
-                row += &format!(
-                    " {:.0} ({:.2}×) |",
-                    drafted.speed(),
-                    drafted.speed() / plain.speed()
-                );
-            }
-            table += &row;
-            table.push('\n');
+            table += &row(workload, temperature, &totals);
         }
     }
     progress.finish_and_clear();
     print!("{}{table}", header());
     Ok(())
+}
+
+/// Plain decoding, then each drafter by the server's defaults, then each at each fixed budget.
+fn settings(temperature: f32) -> Vec<Setting> {
+    let setting = |drafter, budget| Setting {
+        drafter,
+        budget,
+        temperature,
+    };
+    let by_default = ["none"]
+        .into_iter()
+        .chain(DRAFTERS)
+        .map(|drafter| setting(drafter, None));
+    let fixed = DRAFTERS
+        .into_iter()
+        .flat_map(|drafter| BUDGETS.map(|budget| setting(drafter, Some(budget))));
+    by_default.chain(fixed).collect()
+}
+
+/// A line of the table out of the totals of `settings`.
+fn row(workload: &str, temperature: f32, totals: &[Stats]) -> String {
+    let (by_default, fixed) = totals.split_at(1 + DRAFTERS.len());
+    let plain = speed(&by_default[0]);
+    let mut row = format!("| {workload} | {temperature} |");
+    for total in fixed {
+        row += &format!(" {:.2} |", total.mean_acceptance_length());
+    }
+    row += &format!(" {plain:.0} |");
+    for total in &by_default[1..] {
+        row += &format!(" {:.0} ({:.2}×) |", speed(total), speed(total) / plain);
+    }
+    row + "\n"
 }
 
 fn header() -> String {
@@ -157,39 +151,41 @@ fn questions(workload: &str, count: usize) -> Result<Vec<String>> {
         .collect()
 }
 
-/// Answers one question after another and adds up what it took.
-async fn answer(
-    frontend: &Arc<Frontend>,
-    questions: &[String],
-    tokens: u32,
-    setting: Setting,
-) -> Result<Totals> {
-    let mut total = Totals::default();
-    for (index, question) in questions.iter().enumerate() {
-        let request = RawRequest {
-            prompt: Prompt::Chat(vec![Message {
-                role: "user".to_owned(),
-                content: question.clone(),
-            }]),
-            sampling: RawSampling {
-                temperature: Some(setting.temperature),
-                top_p: Some(1.0),
-                seed: Some(index as u64),
-                ..RawSampling::default()
-            },
-            max_tokens: Some(tokens),
-            speculation: RawSpeculation {
-                drafter: Some(setting.drafter.to_owned()),
-                max_draft_tokens: setting.budget,
-                min_draft_tokens: setting.budget,
-                max_draft_depth: None,
-            },
-            ..RawRequest::default()
-        };
-        let answer = frontend.admit(request).await?.collect().await?;
-        total.num_tokens += answer.tokens.len();
-        total.num_steps += answer.stats.num_steps;
-        total.decode += answer.stats.decode;
+fn request(question: &str, seed: u64, tokens: u32, setting: &Setting) -> RawRequest {
+    RawRequest {
+        prompt: Prompt::Chat(vec![Message {
+            role: "user".to_owned(),
+            content: question.to_owned(),
+        }]),
+        sampling: RawSampling {
+            temperature: Some(setting.temperature),
+            top_p: Some(1.0),
+            seed: Some(seed),
+            ..RawSampling::default()
+        },
+        max_tokens: Some(tokens),
+        speculation: RawSpeculation {
+            drafter: Some(setting.drafter.to_owned()),
+            max_draft_tokens: setting.budget,
+            min_draft_tokens: setting.budget,
+            max_draft_depth: None,
+        },
+        ..RawRequest::default()
     }
-    Ok(total)
+}
+
+async fn answer(frontend: &Arc<Frontend>, request: RawRequest) -> Result<Stats> {
+    Ok(frontend.admit(request).await?.collect().await?.stats)
+}
+
+fn add(total: &mut Stats, stats: Stats) {
+    total.num_drafts += stats.num_drafts;
+    total.num_accepted_tokens += stats.num_accepted_tokens;
+    total.num_decode_tokens += stats.num_decode_tokens;
+    total.decode += stats.decode;
+}
+
+/// Tokens per second behind the prompt.
+fn speed(stats: &Stats) -> f64 {
+    stats.decode_speed().unwrap_or_default()
 }

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
@@ -138,11 +137,7 @@ fn write_summary(
         stats.num_draft_tokens,
         num_tokens as f64 / stats.num_steps.max(1) as f64
     )?;
-    let (drafted, undrafted) = (
-        speed(num_tokens, stats.decode),
-        speed(num_tokens, plain.decode),
-    );
-    if let (Some(drafted), Some(undrafted)) = (drafted, undrafted) {
+    if let (Some(drafted), Some(undrafted)) = (stats.decode_speed(), plain.decode_speed()) {
         let ratio = drafted / undrafted;
         writeln!(
             out,
@@ -150,9 +145,4 @@ fn write_summary(
         )?;
     }
     Ok(())
-}
-
-/// Tokens per second after the first; none if there is only one.
-fn speed(num_tokens: usize, decode: Duration) -> Option<f64> {
-    (num_tokens > 1 && !decode.is_zero()).then(|| (num_tokens - 1) as f64 / decode.as_secs_f64())
 }

@@ -81,8 +81,10 @@ pub struct Stats {
     pub accepted_per_pos: Vec<usize>,
     /// From first being scheduled to the first token.
     pub prefill: Duration,
-    /// From the first token to the latest.
+    /// From the first step's tokens to the latest.
     pub decode: Duration,
+    /// Tokens that `decode` took: all but the first step's.
+    pub num_decode_tokens: usize,
 }
 
 impl Stats {
@@ -91,8 +93,15 @@ impl Stats {
         1.0 + self.num_accepted_tokens as f64 / self.num_drafts.max(1) as f64
     }
 
+    /// Tokens per second after the first step; none if that was all.
+    pub fn decode_speed(&self) -> Option<f64> {
+        let measured = self.num_decode_tokens > 0 && !self.decode.is_zero();
+        measured.then(|| self.num_decode_tokens as f64 / self.decode.as_secs_f64())
+    }
+
     /// Takes back what `cut`, the tail of an event's tokens, had counted; `kept` is how many tokens stand before it.
     pub fn uncount(&mut self, kept: usize, cut: &[Emitted]) {
+        self.num_decode_tokens = self.num_decode_tokens.saturating_sub(cut.len());
         for (index, emitted) in cut.iter().enumerate() {
             if emitted.source.is_some() {
                 self.num_accepted_tokens -= 1;

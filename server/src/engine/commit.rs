@@ -121,6 +121,9 @@ fn count(sequence: &mut Sequence, tree: &DraftTree, tokens: &[Emitted]) {
         .iter()
         .filter(|emitted| emitted.source.is_some())
         .count();
+    if stats.num_steps > 0 {
+        stats.num_decode_tokens += tokens.len();
+    }
     stats.num_steps += 1;
     stats.num_drafts += usize::from(tree.num_draft_tokens() > 0);
     stats.num_draft_tokens += tree.num_draft_tokens();

@@ -9,6 +9,9 @@ use foretoken_model::{Batch, BlockPool, BlockTable, KvCache, Llama, SequenceRows
 use crate::engine::budget::PriceList;
 use crate::engine::scheduler::{Plan, Scheduled};
 
+/// Context at which prices are measured: longer ones make rows dearer, shorter ones cheaper.
+const TYPICAL_CONTEXT: usize = 256;
+
 /// The model that decides, and its cache.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -46,13 +49,15 @@ impl Target {
         let started = Instant::now();
         let mut table = BlockTable::default();
         let mut measured = Vec::new();
-        if !blocks.grow(&mut table, DraftTree::MAX_NODES) {
+        let num_slots = blocks.num_blocks() * self.block_size;
+        let context_len = TYPICAL_CONTEXT.min(num_slots.saturating_sub(DraftTree::MAX_NODES));
+        if !blocks.grow(&mut table, context_len + DraftTree::MAX_NODES) {
             return Ok(PriceList::default());
         }
         for num_rows in [1, 2, 4, 8, 16, 32, 64] {
             let mut best = Duration::MAX;
             for _ in 0..5 {
-                best = self.time_forward(&table, num_rows)?.min(best);
+                best = self.time_forward(&table, context_len, num_rows)?.min(best);
                 if started.elapsed() > limit {
                     break;
                 }
@@ -67,14 +72,19 @@ impl Target {
         Ok(PriceList::new(measured))
     }
 
-    fn time_forward(&mut self, table: &BlockTable, num_rows: usize) -> Result<Duration> {
+    fn time_forward(
+        &mut self,
+        table: &BlockTable,
+        context_len: usize,
+        num_rows: usize,
+    ) -> Result<Duration> {
         let masks: Vec<u64> = (1..num_rows).map(|node| u64::MAX >> (63 - node)).collect();
         let tokens = vec![0; num_rows];
         let mut batch = Batch::new(self.block_size);
         batch.push(SequenceRows {
             table,
-            context_len: 0,
-            start: 0,
+            context_len,
+            start: context_len,
             tokens: &tokens[..1],
             draft_tokens: &tokens[1..],
             ancestors: &masks,
