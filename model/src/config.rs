@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::Token;
 use crate::error::LoadError;
+use crate::rope::Rope;
 
 /// A Llama model's shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,28 +34,6 @@ pub struct Config {
     pub tie_word_embeddings: bool,
     /// Tokens that end an output; `generation_config.json` may name others.
     pub eos_token_ids: Vec<Token>,
-}
-
-/// Rotary position embedding.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
-    /// Base of the frequencies.
-    pub theta: f32,
-    /// Stretching for long contexts.
-    pub scaling: Option<Llama3Scaling>,
-}
-
-/// Llama 3's frequency-dependent stretching (`rope_type: "llama3"`).
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct Llama3Scaling {
-    /// Divides frequencies whose wavelength is long.
-    pub factor: f32,
-    /// Wavelengths above `original_max_position_embeddings / low_freq_factor` are stretched in full.
-    pub low_freq_factor: f32,
-    /// Wavelengths below `original_max_position_embeddings / high_freq_factor` are left alone.
-    pub high_freq_factor: f32,
-    /// Context length before stretching.
-    pub original_max_position_embeddings: f32,
 }
 
 /// A token id or a list of them, as both config files write end-of-sequence tokens.
@@ -106,7 +85,7 @@ fn default_eps() -> f64 {
     1e-6
 }
 
-const FILE: &str = "config.json";
+pub(crate) const FILE: &str = "config.json";
 
 /// Fields that would change the arithmetic, with the only values for which they do not.
 const NEUTRAL: &[(&str, &[&str])] = &[
@@ -147,7 +126,7 @@ impl Config {
             vocab_size: raw.vocab_size,
             max_position_embeddings: raw.max_position_embeddings,
             rms_norm_eps: raw.rms_norm_eps,
-            rope: rope(raw.rope_theta, raw.rope_scaling, raw.rope_parameters)?,
+            rope: Rope::read(raw.rope_theta, raw.rope_scaling, raw.rope_parameters)?,
             tie_word_embeddings: raw.tie_word_embeddings,
             eos_token_ids: raw
                 .eos_token_id
@@ -218,103 +197,11 @@ fn refuse_unsupported(rest: &Map<String, Value>) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// `rope_scaling` is where the settings lie up to transformers 4, `rope_parameters` from 5 on.
-fn rope(
-    theta: Option<f32>,
-    scaling: Option<Map<String, Value>>,
-    parameters: Option<Map<String, Value>>,
-) -> Result<Rope, LoadError> {
-    let (field, settings) = match (parameters, scaling) {
-        (Some(parameters), None) => ("rope_parameters", parameters),
-        (None, scaling) => ("rope_scaling", scaling.unwrap_or_default()),
-        (Some(_), Some(scaling)) => {
-            let found = Value::Object(scaling);
-            return Err(unsupported(
-                "rope_scaling",
-                found,
-                "null beside rope_parameters",
-            ));
-        }
-    };
-    let inner = settings
-        .get("rope_theta")
-        .and_then(Value::as_f64)
-        .map(|theta| theta as f32);
-    let theta = inner.or(theta).unwrap_or(10_000.0);
-    if !(theta.is_finite() && theta > 0.0) {
-        return Err(unsupported("rope_theta", theta, "above 0"));
-    }
-    let kind = settings.get("rope_type").or_else(|| settings.get("type"));
-    let (scaling, known) = match kind.map(|kind| kind.as_str().unwrap_or_default()) {
-        None | Some("default") => (None, &ROPE_FIELDS[..3]),
-        Some("llama3") => (Some(llama3(field, &settings)?), &ROPE_FIELDS[..]),
-        Some(_) => {
-            let found = kind.map(Value::to_string).unwrap_or_default();
-            return Err(unsupported(
-                &format!("{field}.rope_type"),
-                found,
-                "default or llama3",
-            ));
-        }
-    };
-    // A setting that is not used would have changed the angles.
-    let neutral = |value: &Value| value.is_null() || value.as_f64() == Some(1.0);
-    if let Some((name, value)) = settings
-        .iter()
-        .find(|(name, value)| !known.contains(&name.as_str()) && !neutral(value))
-    {
-        return Err(unsupported(
-            &format!("{field}.{name}"),
-            value,
-            "no such setting for this rope_type",
-        ));
-    }
-    Ok(Rope { theta, scaling })
-}
-
-/// Settings that are read: always, then for llama3.
-const ROPE_FIELDS: [&str; 7] = [
-    "rope_type",
-    "type",
-    "rope_theta",
-    "factor",
-    "low_freq_factor",
-    "high_freq_factor",
-    "original_max_position_embeddings",
-];
-
-fn llama3(field: &str, settings: &Map<String, Value>) -> Result<Llama3Scaling, LoadError> {
-    let scaling: Llama3Scaling = serde_json::from_value(Value::Object(settings.clone()))
-        .map_err(|error| LoadError::malformed(FILE, format!("{field}: {error}")))?;
-    let positive = [
-        ("factor", scaling.factor),
-        ("low_freq_factor", scaling.low_freq_factor),
-        ("high_freq_factor", scaling.high_freq_factor),
-        (
-            "original_max_position_embeddings",
-            scaling.original_max_position_embeddings,
-        ),
-    ];
-    for (name, value) in positive {
-        if !(value.is_finite() && value > 0.0) {
-            return Err(unsupported(&format!("{field}.{name}"), value, "above 0"));
-        }
-    }
-    if scaling.high_freq_factor <= scaling.low_freq_factor {
-        let expected = format!(
-            "above low_freq_factor, which is {}",
-            scaling.low_freq_factor
-        );
-        return Err(unsupported(
-            &format!("{field}.high_freq_factor"),
-            scaling.high_freq_factor,
-            expected,
-        ));
-    }
-    Ok(scaling)
-}
-
-fn unsupported(field: &str, found: impl ToString, expected: impl Into<String>) -> LoadError {
+pub(crate) fn unsupported(
+    field: &str,
+    found: impl ToString,
+    expected: impl Into<String>,
+) -> LoadError {
     LoadError::Unsupported {
         field: field.to_owned(),
         found: found.to_string(),

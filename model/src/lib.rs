@@ -8,6 +8,7 @@ mod error;
 mod generation_config;
 mod loaded;
 mod mapped_file;
+mod rope;
 mod source;
 mod tokenizer;
 
@@ -22,13 +23,14 @@ mod sampling_params;
 
 pub use batch::{Batch, SequenceRows};
 pub use blocks::{BlockId, BlockPool, BlockTable};
-pub use config::{Config, Llama3Scaling, Rope};
+pub use config::Config;
 pub use error::{Dtype, LoadError};
 pub use kv_cache::KvCache;
 pub use llama::{Llama, Logits, Output};
 pub use loaded::LoadedModel;
 pub use mapped_file::MappedFile;
 pub use noise::Noise;
+pub use rope::{Llama3Scaling, Rope};
 pub use sampler::Sampler;
 pub use sampling_params::SamplingParams;
 pub use source::{FileBytes, ModelSource};

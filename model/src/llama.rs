@@ -5,7 +5,7 @@ use foretoken_kernels::{Linear, add, paged_attention, rms_norm, rotate, silu_mul
 
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, Rope};
+use crate::config::Config;
 use crate::error::LoadError;
 use crate::kv_cache::{KvCache, KvLayer};
 
@@ -215,7 +215,7 @@ impl Layer {
 
 /// Cosines and sines of the rotary angles. `[positions, head_dim / 2]` each
 fn angles(config: &Config, num_positions: usize, device: &Device) -> Result<(Tensor, Tensor)> {
-    let frequencies = frequencies(&config.rope, config.head_dim);
+    let frequencies = config.rope.frequencies(config.head_dim);
     let angles: Vec<f32> = (0..num_positions)
         .flat_map(|position| {
             frequencies
@@ -228,30 +228,4 @@ fn angles(config: &Config, num_positions: usize, device: &Device) -> Result<(Ten
         Tensor::from_vec(values, (num_positions, frequencies.len()), device)
     };
     Ok((table(f32::cos)?, table(f32::sin)?))
-}
-
-/// Rotary frequencies of one head, stretched as Llama 3 does where asked.
-fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
-    let plain = (0..head_dim)
-        .step_by(2)
-        .map(|i| 1.0 / rope.theta.powf(i as f32 / head_dim as f32));
-    let Some(scaling) = &rope.scaling else {
-        return plain.collect();
-    };
-    let longest = scaling.original_max_position_embeddings / scaling.low_freq_factor;
-    let shortest = scaling.original_max_position_embeddings / scaling.high_freq_factor;
-    let stretch = |frequency: f32| {
-        let wavelength = 2.0 * std::f32::consts::PI / frequency;
-        if wavelength < shortest {
-            return frequency;
-        }
-        if wavelength > longest {
-            return frequency / scaling.factor;
-        }
-        let smooth = (scaling.original_max_position_embeddings / wavelength
-            - scaling.low_freq_factor)
-            / (scaling.high_freq_factor - scaling.low_freq_factor);
-        (1.0 - smooth) * frequency / scaling.factor + smooth * frequency
-    };
-    plain.map(stretch).collect()
 }

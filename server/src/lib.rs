@@ -17,6 +17,7 @@ pub mod refusal;
 
 pub mod admission;
 pub mod request;
+mod validation;
 
 pub mod engine;
 

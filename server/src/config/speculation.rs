@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Map, Value};
 
-use crate::admission::MAX_DRAFT_TOKENS;
+use crate::validation::MAX_DRAFT_TOKENS;
 
 /// Who guesses, and how much. Requests may ask for something else, within what the engine has.
 #[derive(Args, Clone, Debug, PartialEq)]

@@ -1,0 +1,8 @@
+//! Every op against double precision, and every row against itself in other company: nasty inputs, odd sizes.
+
+#![cfg(test)]
+
+mod attention;
+mod linear;
+mod rows;
+mod support;

@@ -1,0 +1,166 @@
+//! What the server says.
+
+use std::process::Command;
+
+use foretoken_proto::v1::generate_request::Prompt;
+use foretoken_proto::v1::{GenerateRequest, SpeculationOptions, StoppingCriteria};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use crate::support::{Server, grpc_client};
+
+fn completion(drafter: &str, temperature: f32) -> Value {
+    json!({"prompt": "Once upon a time", "max_tokens": 48, "temperature": temperature, "seed": 5, "ignore_eos": true,
+        "speculative": {"drafter": drafter, "n_max": 16}})
+}
+
+#[tokio::test]
+async fn both_doors_say_the_same_whatever_drafts() {
+    let server = Server::start(&[]);
+    for temperature in [0.0, 1.0] {
+        let (status, plain) = server
+            .post("/v1/completions", &completion("none", temperature))
+            .await;
+        assert_eq!(status, 200, "{plain}");
+        let text = plain["choices"][0]["text"].as_str().unwrap();
+        assert!(!text.is_empty());
+        for drafter in ["trigram", "lookup"] {
+            let (_, drafted) = server
+                .post("/v1/completions", &completion(drafter, temperature))
+                .await;
+            assert_eq!(
+                drafted["choices"][0]["text"], text,
+                "{drafter} at {temperature}"
+            );
+            assert!(
+                drafted["timings"]["draft_n"].as_u64() > Some(0),
+                "{drafted}"
+            );
+        }
+        let mut client = grpc_client(server.grpc.clone()).await;
+        let request = GenerateRequest {
+            prompt: Some(Prompt::Text("Once upon a time".to_owned())),
+            temperature: Some(temperature),
+            sampling: Some(foretoken_proto::v1::RandomSampling {
+                seed: Some(5),
+                ..Default::default()
+            }),
+            stopping: Some(StoppingCriteria {
+                max_new_tokens: Some(48),
+                ignore_eos: true,
+                ..Default::default()
+            }),
+            speculation: Some(SpeculationOptions {
+                max_draft_tokens: Some(4),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut stream = client.generate_stream(request).await.unwrap().into_inner();
+        let mut streamed = String::new();
+        while let Some(response) = stream.next().await {
+            streamed.push_str(&response.unwrap().outputs.unwrap().text);
+        }
+        assert_eq!(streamed, text, "gRPC at {temperature}");
+    }
+}
+
+#[tokio::test]
+async fn requests_side_by_side_say_what_they_say_alone() {
+    let server = Server::start(&["--max-num-seqs", "3"]);
+    let body = |seed: usize| {
+        json!({"messages": [{"role": "user", "content": "I need a hotel in Paris."}], "max_tokens": 40, "seed": seed,
+            "temperature": 0.9, "speculative.n_max": seed % 3 * 8})
+    };
+    let mut alone = Vec::new();
+    for seed in 0..8 {
+        alone.push(
+            server.post("/v1/chat/completions", &body(seed)).await.1["choices"][0]["message"]
+                .clone(),
+        );
+    }
+    let bodies: Vec<Value> = (0..8).map(body).collect();
+    let together = bodies
+        .iter()
+        .map(|body| server.post("/v1/chat/completions", body));
+    let together = futures_util::future::join_all(together).await;
+    for (seed, ((status, answer), alone)) in together.iter().zip(&alone).enumerate() {
+        assert_eq!(
+            (*status, &answer["choices"][0]["message"]),
+            (200, alone),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn generate_shows_drafts_and_says_what_plain_decoding_says() {
+    for args in [
+        &["--raw", "--temperature", "0"][..],
+        &["--seed", "3"],
+        &["--drafter", "lookup", "--seed", "4"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_foretoken"))
+            .args([
+                "generate",
+                "--show-drafts",
+                "--max-tokens",
+                "40",
+                "-p",
+                "I need a hotel in Paris.",
+            ])
+            .args(args)
+            .env_clear()
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{args:?}: {text}");
+        assert!(
+            text.contains("plain decoding says the same text"),
+            "{args:?}: {text}"
+        );
+        assert!(text.contains(" guesses were right"), "{args:?}: {text}");
+    }
+    let refused = Command::new(env!("CARGO_BIN_EXE_foretoken"))
+        .args(["generate", "-p", "Hi", "--temperature", "-1"])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    assert!(
+        String::from_utf8_lossy(&refused.stderr)
+            .contains("`temperature`: is -1, expected 0 or more")
+    );
+}
+
+#[tokio::test]
+async fn what_the_readme_says_to_paste_is_answered() {
+    let readme = include_str!("../../../README.md");
+    let server = Server::start(&[]);
+    let bodies: Vec<&str> = readme
+        .split("-d '")
+        .skip(1)
+        .map(|rest| &rest[..rest.find('\'').unwrap()])
+        .collect();
+    let [http, grpc] = bodies[..] else {
+        panic!("{bodies:?}")
+    };
+    let (status, answer) = server
+        .post("/v1/chat/completions", &serde_json::from_str(http).unwrap())
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["timings"]["draft_n"].as_u64() > Some(0));
+    assert!(answer["usage"]["completion_tokens_details"]["accepted_prediction_tokens"].is_u64());
+    // No JSON reader for protobuf here: the names are looked for in the file that describes them.
+    let proto = include_str!("../../../proto/proto/foretoken/v1/inference.proto");
+    let fields: Value = serde_json::from_str(grpc).unwrap();
+    let inner = fields
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_object)
+        .flatten();
+    for (name, _) in fields.as_object().unwrap().iter().chain(inner) {
+        assert!(proto.contains(&format!(" {name} = ")), "{name}");
+    }
+}
