@@ -106,6 +106,11 @@ impl Llama {
         &self.config
     }
 
+    /// Positions that a row may have: 0 to one less.
+    pub fn num_positions(&self) -> usize {
+        self.cos.dims()[0]
+    }
+
     /// What activations and the KV cache are held in.
     pub fn dtype(&self) -> DType {
         self.dtype

@@ -58,7 +58,7 @@ fn defaults() {
     let drafts = engine.speculation;
     assert_eq!(drafts.drafter, "trigram");
     assert_eq!(drafts.trigram_table, None);
-    assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (8, 0));
+    assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (16, 0));
     assert_eq!(drafts.max_draft_depth, 63);
 }
 
@@ -146,7 +146,7 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--threads 0", "--threads"),
         ("--max-draft-tokens 64", "--max-draft-tokens | 0..=63"),
         ("--max-draft-depth 0", "--max-draft-depth | 1..=63"),
-        ("--min-draft-tokens 9", "is 9 | which is 8"),
+        ("--min-draft-tokens 17", "is 17 | which is 16"),
         ("--log a=b=c", "--log"),
         ("--config /not/there", "/not/there | No such file"),
     ];
@@ -224,7 +224,7 @@ fn environment_stands_between_command_line_and_file() {
     // The complaint about 63 guesses at least says how many may be made at most, and ends every run.
     let cases = [
         // environment, line, file, what the complaint says
-        ("", "", "", "which is 8"),
+        ("", "", "", "which is 16"),
         ("MAX_DRAFT_TOKENS=3", "", "", "which is 3"),
         ("MAX_DRAFT_TOKENS=3", "serve", "", "which is 3"),
         ("MAX_DRAFT_TOKENS=3", "generate -p x", "", "which is 3"),
@@ -252,7 +252,7 @@ fn environment_stands_between_command_line_and_file() {
             "",
             "which is 5",
         ),
-        ("SERVED_MODEL_NAME=a,b API_KEY=x", "", "", "which is 8"),
+        ("SERVED_MODEL_NAME=a,b API_KEY=x", "", "", "which is 16"),
         ("MAX_NUM_SEQS=many", "", "", "'many' for '--max-num-seqs"),
         ("API_KEY=", "", "", "--api-key"),
     ];

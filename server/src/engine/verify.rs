@@ -50,8 +50,13 @@ impl Target {
         let mut table = BlockTable::default();
         let mut measured = Vec::new();
         let num_slots = blocks.num_blocks() * self.block_size;
-        let context_len = TYPICAL_CONTEXT.min(num_slots.saturating_sub(DraftTree::MAX_NODES));
-        if !blocks.grow(&mut table, context_len + DraftTree::MAX_NODES) {
+        // The root and a level below it have to find a position, the largest tree its slots.
+        let room = num_slots
+            .saturating_sub(DraftTree::MAX_NODES)
+            .min(self.llama.num_positions().saturating_sub(2));
+        let context_len = TYPICAL_CONTEXT.min(room);
+        let has_level_below = self.llama.num_positions() >= 2;
+        if !has_level_below || !blocks.grow(&mut table, context_len + DraftTree::MAX_NODES) {
             return Ok(PriceList::default());
         }
         for num_rows in [1, 2, 4, 8, 16, 32, 64] {
@@ -78,7 +83,8 @@ impl Target {
         context_len: usize,
         num_rows: usize,
     ) -> Result<Duration> {
-        let masks: Vec<u64> = (1..num_rows).map(|node| u64::MAX >> (63 - node)).collect();
+        // All nodes are children of the root.
+        let masks: Vec<u64> = (1..num_rows).map(|node| 1 | 1 << node).collect();
         let tokens = vec![0; num_rows];
         let mut batch = Batch::new(self.block_size);
         batch.push(SequenceRows {

@@ -93,6 +93,23 @@ async fn requests_side_by_side_say_what_they_say_alone() {
     }
 }
 
+#[tokio::test]
+async fn the_shortest_contexts_are_served() {
+    for (max_model_len, max_tokens) in [("2", 1), ("3", 2), ("70", 69)] {
+        let server = Server::start(&["--max-model-len", max_model_len]);
+        let body = json!({"prompt": [300], "max_tokens": max_tokens, "ignore_eos": true,
+            "speculative": {"drafter": "lookup", "n_max": 63, "n_min": 63}});
+        let (status, answer) = server.post("/v1/completions", &body).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["usage"]["completion_tokens"], max_tokens);
+    }
+    let server = Server::start(&["--max-model-len", "1"]);
+    let (status, _) = server
+        .post("/v1/completions", &json!({"prompt": [300]}))
+        .await;
+    assert_eq!(status, 400, "no room for an answer");
+}
+
 #[test]
 fn generate_shows_drafts_and_says_what_plain_decoding_says() {
     for args in [
