@@ -184,195 +184,84 @@ fn widen(value: bf16) -> f32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    use std::mem::transmute;
+mod x86;
 
-    use half::bf16;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    use super::{Kernel, Vector};
+    /// Does each operation on small whole numbers, which every kind of vector computes exactly.
+    struct Probe<'a>(&'a mut Vec<(&'static str, Vec<f32>)>);
 
-    /// # Safety
-    /// The processor has the features named.
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    pub(super) unsafe fn avx512<K: Kernel>(kernel: K) {
-        kernel.run::<Avx512<false>>();
-    }
-
-    /// # Safety
-    /// The processor has the features named.
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
-    pub(super) unsafe fn avx512_bf16<K: Kernel>(kernel: K) {
-        kernel.run::<Avx512<true>>();
-    }
-
-    /// # Safety
-    /// The processor has the features named.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn avx2<K: Kernel>(kernel: K) {
-        kernel.run::<Avx2>();
-    }
-
-    /// `BF16`: the processor multiplies pairs of bfloat16 numbers by itself.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx512<const BF16: bool>(__m512);
-
-    // SAFETY of this block: these are only used below `avx512` and `avx512_bf16`, by whose features they are.
-    impl<const BF16: bool> Vector for Avx512<BF16> {
-        const LANES: usize = 16;
-
-        type Pairs = __m512i;
-
+    impl Kernel for Probe<'_> {
         #[inline(always)]
-        fn zero() -> Self {
-            Self(unsafe { _mm512_setzero_ps() })
-        }
-
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            Self(unsafe { _mm512_set1_ps(value) })
-        }
-
-        #[inline(always)]
-        fn mul_add(self, a: Self, b: Self) -> Self {
-            Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
-        }
-
-        #[inline(always)]
-        fn sum(self) -> f32 {
-            unsafe {
-                let low = _mm512_castps512_ps256(self.0);
-                let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0)));
-                Avx2(_mm256_add_ps(low, high)).sum()
+        fn run<V: Vector>(self) {
+            let wide: [f32; 2 * MAX_LANES] = std::array::from_fn(|i| i as f32 - 7.0);
+            let narrow = wide.map(bf16::from_f32);
+            // SAFETY: both arrays are as long as two vectors of the widest kind.
+            let (x, y, pairs) = unsafe {
+                (
+                    V::load(wide.as_ptr()),
+                    V::load_bf16(narrow.as_ptr().add(3)),
+                    V::load_pairs(narrow.as_ptr()),
+                )
+            };
+            let splat = V::splat_pair([bf16::from_f32(2.0), bf16::from_f32(-3.0)]);
+            let results = [
+                ("load", x),
+                ("load_bf16", y),
+                ("splat", V::splat(5.0)),
+                ("mul_add", x.mul_add(y, V::splat(3.0))),
+                ("add_products", x.add_products(pairs, splat)),
+            ];
+            for (name, vector) in results {
+                let mut lanes = [0.0; MAX_LANES];
+                // SAFETY: no vector has more lanes.
+                unsafe { vector.store(lanes.as_mut_ptr()) };
+                self.0.push((name, lanes[..V::LANES].to_vec()));
+                self.0.push(("sum", vec![vector.sum()]));
             }
-        }
-
-        #[inline(always)]
-        unsafe fn load(data: *const f32) -> Self {
-            Self(unsafe { _mm512_loadu_ps(data) })
-        }
-
-        #[inline(always)]
-        unsafe fn load_bf16(data: *const bf16) -> Self {
-            unsafe {
-                let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(data.cast()));
-                Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn load_pairs(data: *const bf16) -> Self::Pairs {
-            unsafe { _mm512_loadu_si512(data.cast()) }
-        }
-
-        #[inline(always)]
-        fn splat_pair(pair: [bf16; 2]) -> Self::Pairs {
-            unsafe { _mm512_set1_epi32(bits(pair)) }
-        }
-
-        #[inline(always)]
-        fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
-            unsafe {
-                if BF16 {
-                    // Vectors of bfloat16 have a type of their own, of the same bits.
-                    let bf16s = |pairs| transmute::<__m512i, __m512bh>(pairs);
-                    return Self(_mm512_dpbf16_ps(self.0, bf16s(a), bf16s(b)));
-                }
-                let first = |pairs| Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)));
-                let mask = _mm512_set1_epi32(SECOND);
-                let second = |pairs| Self(_mm512_castsi512_ps(_mm512_and_si512(pairs, mask)));
-                self.mul_add(first(a), first(b))
-                    .mul_add(second(a), second(b))
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, data: *mut f32) {
-            unsafe { _mm512_storeu_ps(data, self.0) }
         }
     }
 
-    /// The bits of a pair's second number.
-    const SECOND: i32 = 0xffff_0000_u32 as i32;
-
-    #[inline(always)]
-    fn bits([first, second]: [bf16; 2]) -> i32 {
-        (u32::from(second.to_bits()) << 16 | u32::from(first.to_bits())) as i32
+    fn check(kind: &str, run: impl FnOnce(Probe<'_>)) {
+        let mut results = Vec::new();
+        run(Probe(&mut results));
+        let lanes = results[0].1.len();
+        let lane = |f: fn(f32) -> f32| -> Vec<f32> { (0..lanes).map(|i| f(i as f32)).collect() };
+        let expected = [
+            ("load", lane(|i| i - 7.0)),
+            ("load_bf16", lane(|i| i - 4.0)),
+            ("splat", lane(|_| 5.0)),
+            ("mul_add", lane(|i| (i - 7.0) + (i - 4.0) * 3.0)),
+            (
+                "add_products",
+                lane(|i| (i - 7.0) + (2.0 * i - 7.0) * 2.0 - (2.0 * i - 6.0) * 3.0),
+            ),
+        ];
+        for ((name, want), got) in expected.into_iter().zip(results.chunks_exact(2)) {
+            assert_eq!(got[0], (name, want.clone()), "{kind}");
+            assert_eq!(got[1], ("sum", vec![want.iter().sum()]), "{kind}: {name}");
+        }
     }
 
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx2(__m256);
-
-    // SAFETY of this block: `Avx2` is only used below `avx2` and `avx512`.
-    impl Vector for Avx2 {
-        const LANES: usize = 8;
-
-        type Pairs = __m256i;
-
-        #[inline(always)]
-        fn zero() -> Self {
-            Self(unsafe { _mm256_setzero_ps() })
-        }
-
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            Self(unsafe { _mm256_set1_ps(value) })
-        }
-
-        #[inline(always)]
-        fn mul_add(self, a: Self, b: Self) -> Self {
-            Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
-        }
-
-        #[inline(always)]
-        fn sum(self) -> f32 {
-            unsafe {
-                let four = _mm_add_ps(
-                    _mm256_castps256_ps128(self.0),
-                    _mm256_extractf128_ps::<1>(self.0),
-                );
-                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    #[test]
+    fn every_kind_of_vector_that_runs_here_computes_the_same() {
+        check("portable", |probe| probe.run::<Portable>());
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: the flags were seen.
+                check("avx2", |probe| unsafe { x86::avx2(probe) });
             }
-        }
-
-        #[inline(always)]
-        unsafe fn load(data: *const f32) -> Self {
-            Self(unsafe { _mm256_loadu_ps(data) })
-        }
-
-        #[inline(always)]
-        unsafe fn load_bf16(data: *const bf16) -> Self {
-            unsafe {
-                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(data.cast()));
-                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+            if matches!(isa(), Isa::Avx512 | Isa::Avx512Bf16) {
+                // SAFETY: the flags were seen.
+                check("avx512", |probe| unsafe { x86::avx512(probe) });
             }
-        }
-
-        #[inline(always)]
-        unsafe fn load_pairs(data: *const bf16) -> Self::Pairs {
-            unsafe { _mm256_loadu_si256(data.cast()) }
-        }
-
-        #[inline(always)]
-        fn splat_pair(pair: [bf16; 2]) -> Self::Pairs {
-            unsafe { _mm256_set1_epi32(bits(pair)) }
-        }
-
-        #[inline(always)]
-        fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
-            unsafe {
-                let first = |pairs| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)));
-                let mask = _mm256_set1_epi32(SECOND);
-                let second = |pairs| Self(_mm256_castsi256_ps(_mm256_and_si256(pairs, mask)));
-                self.mul_add(first(a), first(b))
-                    .mul_add(second(a), second(b))
+            if matches!(isa(), Isa::Avx512Bf16) {
+                // SAFETY: the flags were seen.
+                check("avx512_bf16", |probe| unsafe { x86::avx512_bf16(probe) });
             }
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, data: *mut f32) {
-            unsafe { _mm256_storeu_ps(data, self.0) }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! From the bytes of a request to its fields.
 
+use std::time::Duration;
+
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,6 +13,9 @@ use super::fields::Fields;
 /// Bytes that a body may have.
 pub(super) const LIMIT: usize = 16 << 20;
 
+/// How long a client may take to send its body.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
 
@@ -20,13 +25,13 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         if request.body().size_hint().lower() > LIMIT as u64 {
             return Err(too_large());
         }
-        let body =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-                    status => ApiError::new(status, "unreadable_body", rejection.body_text()),
-                })?;
+        let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state))
+            .await
+            .map_err(|_| too_slow())?
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+                status => ApiError::new(status, "unreadable_body", rejection.body_text()),
+            })?;
         parse(&body)
     }
 }
@@ -57,6 +62,11 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 fn too_large() -> ApiError {
     let message = format!("the body is larger than {LIMIT} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+}
+
+fn too_slow() -> ApiError {
+    let message = format!("the body did not arrive within {} s", PATIENCE.as_secs());
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
 }
 
 fn parse(body: &[u8]) -> Result<Fields, ApiError> {
