@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::Token;
-use crate::error::LoadError;
+use crate::error::{CONFIG, LoadError};
 use crate::rope::Rope;
 
 /// A Llama model's shape.
@@ -85,8 +85,6 @@ fn default_eps() -> f64 {
     1e-6
 }
 
-pub(crate) const FILE: &str = "config.json";
-
 /// Fields that would change the arithmetic, with the only values for which they do not.
 const NEUTRAL: &[(&str, &[&str])] = &[
     ("model_type", &["\"llama\""]),
@@ -113,7 +111,7 @@ impl Config {
     /// Reads the contents of a `config.json`.
     pub fn from_json(json: &[u8]) -> Result<Self, LoadError> {
         let raw: Raw =
-            serde_json::from_slice(json).map_err(|error| LoadError::malformed(FILE, error))?;
+            serde_json::from_slice(json).map_err(|error| LoadError::malformed(CONFIG, error))?;
         refuse_unsupported(&raw.rest)?;
         let num_heads = raw.num_attention_heads;
         let config = Self {
@@ -152,7 +150,7 @@ impl Config {
         const MOST: usize = 1 << 28;
         for (field, size) in sizes {
             if !(1..=MOST).contains(&size) {
-                return Err(unsupported(field, size, format!("1 to {MOST}")));
+                return Err(LoadError::unsupported(field, size, format!("1 to {MOST}")));
             }
         }
         if !self.num_heads.is_multiple_of(self.num_kv_heads) {
@@ -160,17 +158,25 @@ impl Config {
                 "a divisor of num_attention_heads, which is {}",
                 self.num_heads
             );
-            return Err(unsupported(
+            return Err(LoadError::unsupported(
                 "num_key_value_heads",
                 self.num_kv_heads,
                 expected,
             ));
         }
         if !self.head_dim.is_multiple_of(2) {
-            return Err(unsupported("head_dim", self.head_dim, "an even number"));
+            return Err(LoadError::unsupported(
+                "head_dim",
+                self.head_dim,
+                "an even number",
+            ));
         }
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
-            return Err(unsupported("rms_norm_eps", self.rms_norm_eps, "0 or more"));
+            return Err(LoadError::unsupported(
+                "rms_norm_eps",
+                self.rms_norm_eps,
+                "0 or more",
+            ));
         }
         Ok(())
     }
@@ -191,22 +197,10 @@ fn refuse_unsupported(rest: &Map<String, Value>) -> Result<(), LoadError> {
         if let Some(value) = rest.get(*field)
             && !neutral.contains(&value.to_string().as_str())
         {
-            return Err(unsupported(field, value, neutral.join(" or ")));
+            return Err(LoadError::unsupported(field, value, neutral.join(" or ")));
         }
     }
     Ok(())
-}
-
-pub(crate) fn unsupported(
-    field: &str,
-    found: impl ToString,
-    expected: impl Into<String>,
-) -> LoadError {
-    LoadError::Unsupported {
-        field: field.to_owned(),
-        found: found.to_string(),
-        expected: expected.into(),
-    }
 }
 
 #[cfg(test)]

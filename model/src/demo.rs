@@ -2,9 +2,16 @@
 
 use crate::source::ModelSource;
 
+impl ModelSource {
+    /// The model that the binary carries, or the folder it would be carried from.
+    pub fn demo() -> Self {
+        source()
+    }
+}
+
 /// The carried model's files.
 #[cfg(feature = "embed-demo")]
-pub(crate) fn source() -> ModelSource {
+fn source() -> ModelSource {
     macro_rules! embed {
         ($($name:literal),* $(,)?) => {
             &[$(($name, include_bytes!(concat!("../demo/", $name)).as_slice())),*]
@@ -23,6 +30,6 @@ pub(crate) fn source() -> ModelSource {
 
 /// The folder that the model would be carried from.
 #[cfg(not(feature = "embed-demo"))]
-pub(crate) fn source() -> ModelSource {
+fn source() -> ModelSource {
     ModelSource::Directory(concat!(env!("CARGO_MANIFEST_DIR"), "/demo").into())
 }

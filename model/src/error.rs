@@ -77,7 +77,22 @@ pub enum LoadError {
     Tensor(#[from] candle_core::Error),
 }
 
+/// The file that holds a model's shape.
+pub(crate) const CONFIG: &str = "config.json";
+
 impl LoadError {
+    pub(crate) fn unsupported(
+        field: &str,
+        found: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Unsupported {
+            field: field.to_owned(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
+    }
+
     pub(crate) fn malformed(file: &str, problem: impl ToString) -> Self {
         Self::Malformed {
             file: file.to_owned(),

@@ -3,8 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::{FILE, unsupported};
-use crate::error::LoadError;
+use crate::error::{CONFIG, LoadError};
 
 /// Rotary position embedding.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +39,7 @@ impl Rope {
             (None, scaling) => ("rope_scaling", scaling.unwrap_or_default()),
             (Some(_), Some(scaling)) => {
                 let found = Value::Object(scaling);
-                return Err(unsupported(
+                return Err(LoadError::unsupported(
                     "rope_scaling",
                     found,
                     "null beside rope_parameters",
@@ -53,7 +52,7 @@ impl Rope {
             .map(|theta| theta as f32);
         let theta = inner.or(theta).unwrap_or(10_000.0);
         if !(theta.is_finite() && theta > 0.0) {
-            return Err(unsupported("rope_theta", theta, "above 0"));
+            return Err(LoadError::unsupported("rope_theta", theta, "above 0"));
         }
         let kind = settings.get("rope_type").or_else(|| settings.get("type"));
         let (scaling, known) = match kind.map(|kind| kind.as_str().unwrap_or_default()) {
@@ -61,7 +60,7 @@ impl Rope {
             Some("llama3") => (Some(llama3(field, &settings)?), &ROPE_FIELDS[..]),
             Some(_) => {
                 let found = kind.map(Value::to_string).unwrap_or_default();
-                return Err(unsupported(
+                return Err(LoadError::unsupported(
                     &format!("{field}.rope_type"),
                     found,
                     "default or llama3",
@@ -74,7 +73,7 @@ impl Rope {
             .iter()
             .find(|(name, value)| !known.contains(&name.as_str()) && !neutral(value))
         {
-            return Err(unsupported(
+            return Err(LoadError::unsupported(
                 &format!("{field}.{name}"),
                 value,
                 "no such setting for this rope_type",
@@ -123,7 +122,7 @@ const ROPE_FIELDS: [&str; 7] = [
 
 fn llama3(field: &str, settings: &Map<String, Value>) -> Result<Llama3Scaling, LoadError> {
     let scaling: Llama3Scaling = serde_json::from_value(Value::Object(settings.clone()))
-        .map_err(|error| LoadError::malformed(FILE, format!("{field}: {error}")))?;
+        .map_err(|error| LoadError::malformed(CONFIG, format!("{field}: {error}")))?;
     let positive = [
         ("factor", scaling.factor),
         ("low_freq_factor", scaling.low_freq_factor),
@@ -135,7 +134,11 @@ fn llama3(field: &str, settings: &Map<String, Value>) -> Result<Llama3Scaling, L
     ];
     for (name, value) in positive {
         if !(value.is_finite() && value > 0.0) {
-            return Err(unsupported(&format!("{field}.{name}"), value, "above 0"));
+            return Err(LoadError::unsupported(
+                &format!("{field}.{name}"),
+                value,
+                "above 0",
+            ));
         }
     }
     if scaling.high_freq_factor <= scaling.low_freq_factor {
@@ -143,7 +146,7 @@ fn llama3(field: &str, settings: &Map<String, Value>) -> Result<Llama3Scaling, L
             "above low_freq_factor, which is {}",
             scaling.low_freq_factor
         );
-        return Err(unsupported(
+        return Err(LoadError::unsupported(
             &format!("{field}.high_freq_factor"),
             scaling.high_freq_factor,
             expected,

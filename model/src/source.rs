@@ -37,11 +37,6 @@ impl Deref for FileBytes {
 }
 
 impl ModelSource {
-    /// The model that the binary carries, or the folder it would be carried from.
-    pub fn demo() -> Self {
-        crate::demo::source()
-    }
-
     /// The contents of a file; none if there is no such file.
     pub fn find(&self, name: &str) -> Result<Option<FileBytes>, LoadError> {
         match self {

@@ -12,7 +12,6 @@ use crate::generation::Generation;
 use crate::raw_request::{Prompt, RawRequest};
 use crate::refusal::Refusal;
 use crate::request::{Request, Speculation, Stopping};
-use crate::validation::invalid;
 
 /// The edge's handle on the engine: everything that turns a [`RawRequest`] into a running [`Generation`].
 #[derive(Debug)]
@@ -218,7 +217,7 @@ impl Frontend {
             self.model
                 .tokenizer
                 .encode(text, add_special_tokens)
-                .map_err(|error| invalid("prompt", error))
+                .map_err(|error| Refusal::invalid("prompt", error))
         };
         match prompt {
             Prompt::Text(text) => encode(text, true),
@@ -228,7 +227,7 @@ impl Frontend {
                     return Err(Refusal::EmptyPrompt);
                 }
                 let template = self.model.chat_template.as_ref().ok_or_else(|| {
-                    invalid(
+                    Refusal::invalid(
                         "messages",
                         "this model has no chat template; use completions",
                     )
@@ -236,7 +235,7 @@ impl Frontend {
                 encode(
                     &template
                         .render(messages)
-                        .map_err(|error| invalid("messages", error))?,
+                        .map_err(|error| Refusal::invalid("messages", error))?,
                     false,
                 )
             }
@@ -249,7 +248,7 @@ impl Frontend {
             return Ok(());
         }
         let vocab_size = self.model.vocab_size;
-        Err(invalid(
+        Err(Refusal::invalid(
             name,
             format!("token id {token} is outside the vocabulary of {vocab_size}"),
         ))

@@ -54,3 +54,13 @@ pub enum Refusal {
     #[error("the request could not be processed")]
     Internal,
 }
+
+impl Refusal {
+    /// The field `name` is not what it may be.
+    pub(crate) fn invalid(name: &'static str, problem: impl ToString) -> Self {
+        Self::InvalidParameter {
+            name,
+            problem: problem.to_string(),
+        }
+    }
+}

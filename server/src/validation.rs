@@ -16,7 +16,7 @@ impl Frontend {
                 "holds {} strings, expected at most {MAX_STOPS}",
                 raw.stop.len()
             );
-            return Err(invalid("stop", problem));
+            return Err(Refusal::invalid("stop", problem));
         }
         for stop in &raw.stop {
             let problem = match stop.len() {
@@ -24,7 +24,7 @@ impl Frontend {
                 1..=MAX_STOP_BYTES => continue,
                 len => format!("holds a string of {len} bytes, expected at most {MAX_STOP_BYTES}"),
             };
-            return Err(invalid("stop", problem));
+            return Err(Refusal::invalid("stop", problem));
         }
         let mut tokens = raw.stop_token_ids.clone();
         tokens.sort_unstable();
@@ -44,7 +44,7 @@ impl Frontend {
             return Err(Refusal::EmptyPrompt);
         }
         if asked == Some(0) {
-            return Err(invalid("max_tokens", "is 0, expected at least 1"));
+            return Err(Refusal::invalid("max_tokens", "is 0, expected at least 1"));
         }
         let room = self
             .limits()
@@ -66,8 +66,9 @@ impl Frontend {
         let top_k = match raw.top_k {
             None => defaults.top_k,
             Some(-1) => 0,
-            Some(k) => u32::try_from(k)
-                .map_err(|_| invalid("top_k", format!("is {k}, expected -1, 0 or more")))?,
+            Some(k) => u32::try_from(k).map_err(|_| {
+                Refusal::invalid("top_k", format!("is {k}, expected -1, 0 or more"))
+            })?,
         };
         for &(token, bias) in &raw.logit_bias {
             self.check_token("logit_bias", token)?;
@@ -126,7 +127,7 @@ impl Frontend {
             Some(value) if (least..=MAX_DRAFT_TOKENS).contains(&(value as usize)) => {
                 Ok(value as usize)
             }
-            Some(value) => Err(invalid(
+            Some(value) => Err(Refusal::invalid(
                 name,
                 format!("is {value}, expected {least} to {MAX_DRAFT_TOKENS}"),
             )),
@@ -140,7 +141,7 @@ impl Frontend {
         let default_min = defaults.min_draft_tokens.min(max_draft_tokens);
         let min_draft_tokens = limit("min_draft_tokens", raw.min_draft_tokens, default_min, 0)?;
         if min_draft_tokens > max_draft_tokens {
-            return Err(invalid(
+            return Err(Refusal::invalid(
                 "min_draft_tokens",
                 format!(
                     "is {min_draft_tokens}, more than the {max_draft_tokens} draft tokens there may be"
@@ -171,7 +172,7 @@ impl Frontend {
             .copied()
             .find(|&known| known == name)
             .ok_or_else(|| {
-                invalid(
+                Refusal::invalid(
                     "drafter",
                     format!(
                         "is `{name}`, expected `none` or one of: {}",
@@ -191,13 +192,6 @@ const MAX_STOPS: usize = 16;
 /// Length of a stop string.
 const MAX_STOP_BYTES: usize = 1024;
 
-pub(crate) fn invalid(name: &'static str, problem: impl ToString) -> Refusal {
-    Refusal::InvalidParameter {
-        name,
-        problem: problem.to_string(),
-    }
-}
-
 /// `value`, or `default`, if `holds` says yes to it; NaN never passes.
 fn within(
     name: &'static str,
@@ -209,6 +203,9 @@ fn within(
     match value {
         None => Ok(default),
         Some(value) if holds(value) => Ok(value),
-        Some(value) => Err(invalid(name, format!("is {value}, expected {expected}"))),
+        Some(value) => Err(Refusal::invalid(
+            name,
+            format!("is {value}, expected {expected}"),
+        )),
     }
 }

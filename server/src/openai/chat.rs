@@ -7,7 +7,8 @@ use axum::response::Response;
 use foretoken_model::chat_template::Message;
 use serde_json::Value;
 
-use super::answer::{Endpoint, answer};
+use super::answer::answer;
+use super::envelope::Endpoint;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::leftover::Leftover;

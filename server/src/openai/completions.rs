@@ -6,7 +6,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::answer::{Endpoint, answer};
+use super::answer::answer;
+use super::envelope::Endpoint;
 use super::error::ApiError;
 use super::fields::{Fields, read};
 use super::options::Options;

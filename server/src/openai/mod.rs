@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod chat;
 mod completions;
+mod envelope;
 mod error;
 mod fields;
 mod health;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use super::answer::unix_time;
+use super::envelope::unix_time;
 use super::error::ApiError;
 use crate::admission::Frontend;
 

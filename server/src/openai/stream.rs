@@ -6,7 +6,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::{Value, json};
 
-use super::answer::Envelope;
+use super::envelope::Envelope;
 use super::error::ApiError;
 use super::usage::Cost;
 use crate::generation::{Chunk, EngineFailed, Generation};
