@@ -49,6 +49,7 @@ fn price_list(dtype: Dtype) -> Result<[Duration; ROWS.len()]> {
         model.llama.dtype(),
         &Device::Cpu,
     )?;
+    let mut activations = model.llama.activations();
     let mut table = BlockTable::default();
     anyhow::ensure!(
         pool.grow(&mut table, 64 * BLOCK_SIZE),
@@ -80,7 +81,7 @@ fn price_list(dtype: Dtype) -> Result<[Duration; ROWS.len()]> {
         let started = Instant::now();
         model
             .llama
-            .forward(&batch, &mut cache)
+            .forward(&batch, &mut cache, &mut activations)
             .map(|_| started.elapsed())
     };
     forward(0, CONTEXT).context("the prompt")?;

@@ -1,69 +1,57 @@
 //! `add`: the residual stream takes in what a layer says.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
+#![expect(unsafe_code, reason = "threads write disjoint rows")]
 
-use crate::rows::{Element, Rows, with_element};
+use std::ops::Range;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+
+use crate::parallel::{Disjoint, split};
+use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::{Kernel, Vector, dispatch};
 
-/// `x + y`, rounded once. Both `[rows, width]` of one dtype.
+/// `x += y`, rounded once. Both `[rows, width]` of one dtype.
 ///
 /// The tensor library's own addition wakes a spinning pool of its own threads, which costs more than it saves here.
-pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    x.apply_op2_no_bwd(y, &Add)
+pub fn add(x: &Tensor, y: &Tensor) -> Result<()> {
+    x.inplace_op2(y, &Add)
 }
 
 struct Add;
 
-impl CustomOp2 for Add {
+impl InplaceOp2 for Add {
     fn name(&self) -> &'static str {
         "add"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        y: &CpuStorage,
-        yl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_element!(x.dtype(), T, {
-            let (x, y) = (Rows::<T>::new(x, xl)?, Rows::<T>::new(y, yl)?);
-            if (x.num_rows, x.width) != (y.num_rows, y.width) {
-                bail!(
-                    "add: {}x{} and {}x{}",
-                    x.num_rows,
-                    x.width,
-                    y.num_rows,
-                    y.width
-                );
-            }
-            let mut sums = vec![T::default(); x.num_rows * x.width];
-            dispatch(Sum {
-                x,
-                y,
-                sums: &mut sums,
+    fn cpu_fwd(&self, x: &mut CpuStorage, xl: &Layout, y: &CpuStorage, yl: &Layout) -> Result<()> {
+        with_element!(y.dtype(), T, {
+            let y = Rows::<T>::new(y, yl)?;
+            let x = output::<T>(x, xl, (y.num_rows, y.width))?;
+            let x = Disjoint::new(x);
+            split(y.num_rows, 1, 4 * y.num_rows * y.width, |rows| {
+                dispatch(Sum { y, rows, x: &x });
             });
-            Ok((
-                T::to_cpu_storage_owned(sums),
-                Shape::from((x.num_rows, x.width)),
-            ))
+            Ok(())
         })
     }
 }
 
 struct Sum<'a, T> {
-    x: Rows<'a, T>,
     y: Rows<'a, T>,
-    sums: &'a mut [T],
+    rows: Range<usize>,
+    x: &'a Disjoint<T>,
 }
 
 impl<T: Element> Kernel for Sum<'_, T> {
     #[inline(always)]
     fn run<V: Vector>(self) {
-        for (row, sums) in self.sums.chunks_exact_mut(self.x.width.max(1)).enumerate() {
-            for ((sum, x), y) in sums.iter_mut().zip(self.x.row(row)).zip(self.y.row(row)) {
-                *sum = T::narrow(x.widen() + y.widen());
+        for row in self.rows {
+            // SAFETY: rows are dealt out to threads without overlap.
+            let x = unsafe { self.x.write(row * self.y.width, self.y.width) };
+            for (x, y) in x.iter_mut().zip(self.y.row(row)) {
+                *x = T::narrow(x.widen() + y.widen());
             }
         }
     }

@@ -12,12 +12,10 @@
 use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, WithDType, bail,
-};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
 
 use crate::parallel::{Disjoint, split};
-use crate::rows::{Element, Rows, with_element};
+use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::{Kernel, Vector, dispatch};
 
 /// Outputs of a panel: the lanes of the widest vector.
@@ -51,25 +49,22 @@ impl Linear {
         })
     }
 
-    /// `x` times the matrix transposed, accumulated in float32.
+    /// `y = x` times the matrix transposed, accumulated in float32.
     ///
-    /// `x`: `[rows, in]` of the matrix's dtype. Gives `[rows, out]` of `out_dtype`.
-    pub fn forward(&self, x: &Tensor, out_dtype: DType) -> Result<Tensor> {
-        x.apply_op2_no_bwd(
-            &self.panels,
-            &Product {
-                linear: self,
-                out_dtype,
-            },
-        )
+    /// `x`: `[rows, in]` of the matrix's dtype, `y`: `[rows, out]` of any dtype.
+    pub fn forward(&self, x: &Tensor, y: &Tensor) -> Result<()> {
+        y.inplace_op3(x, &self.panels, &Product(self))
     }
 
-    /// The matrix's rows by index, as an embedding is read. `[indices, in]`
-    pub fn rows(&self, indices: &[u32]) -> Result<Tensor> {
-        self.panels.apply_op1_no_bwd(&Gather {
-            linear: self,
-            indices,
-        })
+    /// `y =` the matrix's rows by index, as an embedding is read. `[indices, in]` of the matrix's dtype
+    pub fn rows(&self, indices: &[u32], y: &Tensor) -> Result<()> {
+        y.inplace_op2(
+            &self.panels,
+            &Gather {
+                linear: self,
+                indices,
+            },
+        )
     }
 
     /// The elements of the packed matrix.
@@ -88,22 +83,22 @@ struct Gather<'a> {
     indices: &'a [u32],
 }
 
-impl CustomOp1 for Gather<'_> {
+impl InplaceOp2 for Gather<'_> {
     fn name(&self) -> &'static str {
         "linear-rows"
     }
 
-    fn cpu_fwd(&self, w: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, y: &mut CpuStorage, yl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<()> {
         let Linear {
             num_inputs,
             num_outputs,
             ..
         } = *self.linear;
         with_element!(w.dtype(), T, {
-            let elements = self.linear.elements::<T>(w, layout)?;
+            let elements = self.linear.elements::<T>(w, wl)?;
+            let y = output::<T>(y, yl, (self.indices.len(), num_inputs))?;
             let panel_len = num_inputs.next_multiple_of(T::GROUP) * PANEL;
-            let mut rows = Vec::with_capacity(self.indices.len() * num_inputs);
-            for &index in self.indices {
+            for (&index, y) in self.indices.iter().zip(y.chunks_exact_mut(num_inputs)) {
                 let index = index as usize;
                 if index >= num_outputs {
                     bail!("row {index} of a matrix of {num_outputs}");
@@ -111,42 +106,36 @@ impl CustomOp1 for Gather<'_> {
                 let groups = elements[index / PANEL * panel_len..][..panel_len]
                     .chunks_exact(PANEL * T::GROUP);
                 let lane = index % PANEL * T::GROUP;
-                rows.extend(
-                    groups
-                        .flat_map(|group| &group[lane..lane + T::GROUP])
-                        .take(num_inputs),
-                );
+                for (y, group) in y.chunks_mut(T::GROUP).zip(groups) {
+                    y.copy_from_slice(&group[lane..lane + y.len()]);
+                }
             }
-            Ok((
-                T::to_cpu_storage_owned(rows),
-                Shape::from((self.indices.len(), num_inputs)),
-            ))
+            Ok(())
         })
     }
 }
 
-struct Product<'a> {
-    linear: &'a Linear,
-    out_dtype: DType,
-}
+struct Product<'a>(&'a Linear);
 
-impl CustomOp2 for Product<'_> {
+impl InplaceOp3 for Product<'_> {
     fn name(&self) -> &'static str {
         "linear"
     }
 
     fn cpu_fwd(
         &self,
+        y: &mut CpuStorage,
+        yl: &Layout,
         x: &CpuStorage,
         xl: &Layout,
         w: &CpuStorage,
         wl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    ) -> Result<()> {
         let Linear {
             num_inputs,
             num_outputs,
             ..
-        } = *self.linear;
+        } = *self.0;
         with_element!(w.dtype(), T, {
             let x = Rows::<T>::new(x, xl)?;
             if x.width != num_inputs {
@@ -155,26 +144,23 @@ impl CustomOp2 for Product<'_> {
                     x.width
                 );
             }
-            let shape = Shape::from((x.num_rows, num_outputs));
-            let elements = self.linear.elements::<T>(w, wl)?;
-            let y = with_element!(
-                self.out_dtype,
-                U,
-                U::to_cpu_storage_owned(product::<T, U>(x, elements, num_outputs))
-            );
-            Ok((y, shape))
-        })
+            let elements = self.0.elements::<T>(w, wl)?;
+            with_element!(y.dtype(), U, {
+                let y = output::<U>(y, yl, (x.num_rows, num_outputs))?;
+                product::<T, U>(x, elements, num_outputs, y);
+            });
+        });
+        Ok(())
     }
 }
 
-fn product<T: Element, U: Element>(x: Rows<'_, T>, panels: &[T], num_outputs: usize) -> Vec<U> {
+fn product<T: Element, U: Element>(x: Rows<'_, T>, panels: &[T], num_outputs: usize, y: &mut [U]) {
     let num_inputs = x.width.next_multiple_of(T::GROUP);
     let mut filled = vec![T::default(); x.num_rows * num_inputs];
     for (row, filled) in filled.chunks_exact_mut(num_inputs.max(1)).enumerate() {
         filled[..x.width].copy_from_slice(x.row(row));
     }
-    let mut y = vec![U::default(); x.num_rows * num_outputs];
-    let out = Disjoint::new(&mut y);
+    let out = Disjoint::new(y);
     let num_panels = num_outputs.div_ceil(PANEL);
     split(
         num_panels,
@@ -192,7 +178,6 @@ fn product<T: Element, U: Element>(x: Rows<'_, T>, panels: &[T], num_outputs: us
             });
         },
     );
-    y
 }
 
 /// Panels that share the loads of a row.

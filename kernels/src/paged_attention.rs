@@ -12,26 +12,26 @@
 use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
 
 use crate::math::exp;
 use crate::paging::Paging;
 use crate::parallel::{Disjoint, split};
-use crate::rows::{Element, Rows, with_element};
+use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::{Kernel, Vector, dispatch, padded};
 
 /// Attention with `heads` query heads over as many or fewer (grouped) heads of keys and values.
 ///
-/// `q`: `[rows, heads * head_dim]`, `k_cache`, `v_cache`: `[slots, kv_heads * head_dim]`, all of one dtype. Scores
-/// are divided by the root of `head_dim`. Gives `[rows, heads * head_dim]`.
+/// `q`, `y`: `[rows, heads * head_dim]`, `cache`: `[slots, 2 * kv_heads * head_dim]`, in each slot the keys of all
+/// heads, then the values, all of one dtype. Scores are divided by the root of `head_dim`.
 pub fn paged_attention(
-    q: &Tensor,       // [rows, heads * head_dim]
-    k_cache: &Tensor, // [slots, kv_heads * head_dim]
-    v_cache: &Tensor, // [slots, kv_heads * head_dim]
+    q: &Tensor,     // [rows, heads * head_dim]
+    cache: &Tensor, // [slots, 2 * kv_heads * head_dim]
     paging: &Paging,
     head_dim: usize,
-) -> Result<Tensor> {
-    q.apply_op3_no_bwd(k_cache, v_cache, &PagedAttention { paging, head_dim })
+    y: &Tensor, // [rows, heads * head_dim]
+) -> Result<()> {
+    y.inplace_op3(q, cache, &PagedAttention { paging, head_dim })
 }
 
 struct PagedAttention<'a> {
@@ -39,61 +39,59 @@ struct PagedAttention<'a> {
     head_dim: usize,
 }
 
-impl CustomOp3 for PagedAttention<'_> {
+impl InplaceOp3 for PagedAttention<'_> {
     fn name(&self) -> &'static str {
         "paged_attention"
     }
 
     fn cpu_fwd(
         &self,
+        y: &mut CpuStorage,
+        yl: &Layout,
         q: &CpuStorage,
         ql: &Layout,
-        k: &CpuStorage,
-        kl: &Layout,
-        v: &CpuStorage,
-        vl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+        cache: &CpuStorage,
+        cl: &Layout,
+    ) -> Result<()> {
         with_element!(q.dtype(), T, {
-            let (q, k, v) = (
-                Rows::<T>::new(q, ql)?,
-                Rows::<T>::new(k, kl)?,
-                Rows::<T>::new(v, vl)?,
-            );
-            self.check(&q, &k, &v)?;
-            let shape = Shape::from((q.num_rows, q.width));
-            Ok((T::to_cpu_storage_owned(self.attend(q, k, v)), shape))
+            let (q, cache) = (Rows::<T>::new(q, ql)?, Rows::<T>::new(cache, cl)?);
+            self.check(&q, &cache)?;
+            let y = output::<T>(y, yl, (q.num_rows, q.width))?;
+            self.attend(q, cache, y);
+            Ok(())
         })
     }
 }
 
 impl PagedAttention<'_> {
-    fn check<T: Element>(&self, q: &Rows<'_, T>, k: &Rows<'_, T>, v: &Rows<'_, T>) -> Result<()> {
-        let row = self.head_dim.max(1);
-        if k.width == 0 || !k.width.is_multiple_of(row) || !q.width.is_multiple_of(k.width) {
+    fn check<T: Element>(&self, q: &Rows<'_, T>, cache: &Rows<'_, T>) -> Result<()> {
+        let head_dim = self.head_dim.max(1);
+        let (kv_heads, heads) = (cache.width / (2 * head_dim), q.width / head_dim);
+        if kv_heads * 2 * self.head_dim != cache.width
+            || heads * self.head_dim != q.width
+            || kv_heads == 0
+            || !heads.is_multiple_of(kv_heads)
+        {
             bail!(
-                "queries of width {} and keys of width {} for heads of {}",
+                "queries of width {} and a cache of width {} for heads of {}",
                 q.width,
-                k.width,
+                cache.width,
                 self.head_dim
             );
         }
-        if (k.num_rows, k.width) != (v.num_rows, v.width) || q.num_rows != self.paging.num_rows() {
+        if q.num_rows != self.paging.num_rows() {
             bail!(
-                "{} rows of queries for {} positions, caches of {}x{} keys and {}x{} values",
+                "{} rows of queries for {} positions",
                 q.num_rows,
-                self.paging.num_rows(),
-                k.num_rows,
-                k.width,
-                v.num_rows,
-                v.width
+                self.paging.num_rows()
             );
         }
-        self.paging.check(k.num_rows)
+        self.paging.check(cache.num_rows)
     }
 
-    fn attend<T: Element>(&self, q: Rows<'_, T>, k: Rows<'_, T>, v: Rows<'_, T>) -> Vec<T> {
-        let mut y = vec![T::default(); q.num_rows * q.width];
-        let out = Disjoint::new(&mut y);
+    fn attend<T: Element>(&self, q: Rows<'_, T>, cache: Rows<'_, T>, y: &mut [T]) {
+        let kv_width = cache.width / 2;
+        let out = Disjoint::new(y);
         let num_keys: usize = self
             .paging
             .positions
@@ -105,13 +103,12 @@ impl PagedAttention<'_> {
                 paging: self.paging,
                 head_dim: self.head_dim,
                 q,
-                k,
-                v,
+                k: cache.columns(0, kv_width),
+                v: cache.columns(kv_width, kv_width),
                 rows,
                 out: &out,
             });
         });
-        y
     }
 }
 

@@ -1,36 +1,44 @@
 //! `rms_norm`: each row over the root of its mean square, times a weight.
 
-#![expect(unsafe_code, reason = "the inner loop reads through pointers")]
+#![expect(
+    unsafe_code,
+    reason = "the inner loop reads through pointers and threads write disjoint rows"
+)]
+
+use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
 
-use crate::rows::{Element, Rows, with_element};
+use crate::parallel::{Disjoint, split};
+use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::{Kernel, Vector, dispatch, padded};
 
-/// `x / sqrt(mean(x^2) + eps) * weight`, computed in float32 and rounded once.
+/// `y = x / sqrt(mean(x^2) + eps) * weight`, computed in float32 and rounded once.
 ///
-/// `x`: `[rows, width]`, `weight`: `[1, width]`, of one dtype.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
-    x.apply_op2_no_bwd(weight, &RmsNorm { eps })
+/// `x`, `y`: `[rows, width]`, `weight`: `[1, width]`, of one dtype.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32, y: &Tensor) -> Result<()> {
+    y.inplace_op3(x, weight, &RmsNorm { eps })
 }
 
 struct RmsNorm {
     eps: f32,
 }
 
-impl CustomOp2 for RmsNorm {
+impl InplaceOp3 for RmsNorm {
     fn name(&self) -> &'static str {
         "rms_norm"
     }
 
     fn cpu_fwd(
         &self,
+        y: &mut CpuStorage,
+        yl: &Layout,
         x: &CpuStorage,
         xl: &Layout,
         w: &CpuStorage,
         wl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    ) -> Result<()> {
         with_element!(x.dtype(), T, {
             let (x, w) = (Rows::<T>::new(x, xl)?, Rows::<T>::new(w, wl)?);
             if w.width != x.width || w.num_rows != 1 {
@@ -41,17 +49,18 @@ impl CustomOp2 for RmsNorm {
                     w.width
                 );
             }
-            let mut y = vec![T::default(); x.num_rows * x.width];
-            dispatch(Norm {
-                x,
-                w: w.row(0),
-                eps: self.eps,
-                y: &mut y,
+            let y = output::<T>(y, yl, (x.num_rows, x.width))?;
+            let y = Disjoint::new(y);
+            split(x.num_rows, 1, 4 * x.num_rows * x.width, |rows| {
+                dispatch(Norm {
+                    x,
+                    w: w.row(0),
+                    eps: self.eps,
+                    rows,
+                    y: &y,
+                });
             });
-            Ok((
-                T::to_cpu_storage_owned(y),
-                Shape::from((x.num_rows, x.width)),
-            ))
+            Ok(())
         })
     }
 }
@@ -60,14 +69,17 @@ struct Norm<'a, T> {
     x: Rows<'a, T>,
     w: &'a [T],
     eps: f32,
-    y: &'a mut [T],
+    rows: Range<usize>,
+    y: &'a Disjoint<T>,
 }
 
 impl<T: Element> Kernel for Norm<'_, T> {
     #[inline(always)]
     fn run<V: Vector>(self) {
-        for (row, y) in self.y.chunks_exact_mut(self.x.width.max(1)).enumerate() {
+        for row in self.rows {
             let x = self.x.row(row);
+            // SAFETY: rows are dealt out to threads without overlap.
+            let y = unsafe { self.y.write(row * x.len(), x.len()) };
             let mean = square_sum::<V, T>(x) / x.len() as f32;
             let scale = 1.0 / (mean + self.eps).sqrt();
             for ((y, x), w) in y.iter_mut().zip(x).zip(self.w) {

@@ -159,10 +159,41 @@ impl<'a, T: Element> Rows<'a, T> {
         })
     }
 
+    /// Columns `start..start + width` of every row.
+    pub(crate) fn columns(&self, start: usize, width: usize) -> Self {
+        assert!(start + width <= self.width);
+        Self {
+            data: self.data.get(start..).unwrap_or_default(),
+            width,
+            ..*self
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [T] {
         &self.data[row * self.stride..][..self.width]
     }
+}
+
+/// The buffer that an op writes: contiguous, `[num_rows, width]`.
+pub(crate) fn output<'a, T: Element>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+    (num_rows, width): (usize, usize),
+) -> Result<&'a mut [T]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!(
+            "expected a contiguous output, found strides {:?}",
+            layout.stride()
+        );
+    };
+    if layout.dims() != [num_rows, width] {
+        bail!(
+            "an output of {:?} for {num_rows} rows of {width}",
+            layout.dims()
+        );
+    }
+    Ok(&mut T::slice_mut(storage)?[start..end])
 }
 
 /// Rows, width, and stride between rows of a matrix whose rows are contiguous.

@@ -1,53 +1,61 @@
 //! `silu_mul`: the gated activation of the feed-forward.
 
+#![expect(unsafe_code, reason = "threads write disjoint rows")]
+
+use std::ops::Range;
+
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 
 use crate::math::exp;
-use crate::rows::{Element, Rows, with_element};
+use crate::parallel::{Disjoint, split};
+use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::{Kernel, Vector, dispatch};
 
-/// `silu(gate) * up`, where each row of `x` holds first the gate, then as much of up; silu(g) = g / (1 + e^-g).
+/// `y = silu(gate) * up`, where each row of `x` holds first the gate, then as much of up; silu(g) = g / (1 + e^-g).
 ///
-/// `x`: `[rows, 2 * width]`. Gives `[rows, width]`, computed in float32 and rounded once.
-pub fn silu_mul(x: &Tensor) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&SiluMul)
+/// `x`: `[rows, 2 * width]`, `y`: `[rows, width]`, of one dtype; computed in float32 and rounded once.
+pub fn silu_mul(x: &Tensor, y: &Tensor) -> Result<()> {
+    y.inplace_op2(x, &SiluMul)
 }
 
 struct SiluMul;
 
-impl CustomOp1 for SiluMul {
+impl InplaceOp2 for SiluMul {
     fn name(&self) -> &'static str {
         "silu_mul"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, y: &mut CpuStorage, yl: &Layout, x: &CpuStorage, xl: &Layout) -> Result<()> {
         with_element!(x.dtype(), T, {
-            let x = Rows::<T>::new(x, layout)?;
+            let x = Rows::<T>::new(x, xl)?;
             if x.width % 2 != 0 {
                 bail!("silu_mul: rows of odd width {}", x.width);
             }
-            let mut y = vec![T::default(); x.num_rows * x.width / 2];
-            dispatch(Gate { x, y: &mut y });
-            Ok((
-                T::to_cpu_storage_owned(y),
-                Shape::from((x.num_rows, x.width / 2)),
-            ))
+            let y = output::<T>(y, yl, (x.num_rows, x.width / 2))?;
+            let y = Disjoint::new(y);
+            split(x.num_rows, 1, 8 * x.num_rows * x.width, |rows| {
+                dispatch(Gate { x, rows, y: &y });
+            });
+            Ok(())
         })
     }
 }
 
 struct Gate<'a, T> {
     x: Rows<'a, T>,
-    y: &'a mut [T],
+    rows: Range<usize>,
+    y: &'a Disjoint<T>,
 }
 
 impl<T: Element> Kernel for Gate<'_, T> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         let width = self.x.width / 2;
-        for (row, y) in self.y.chunks_exact_mut(width.max(1)).enumerate() {
+        for row in self.rows {
             let (gate, up) = self.x.row(row).split_at(width);
+            // SAFETY: rows are dealt out to threads without overlap.
+            let y = unsafe { self.y.write(row * width, width) };
             for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
                 let gate = gate.widen();
                 *y = T::narrow(gate / (1.0 + exp(-gate)) * up.widen());

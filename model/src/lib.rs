@@ -12,6 +12,7 @@ mod rope;
 mod source;
 mod tokenizer;
 
+mod activations;
 mod batch;
 mod blocks;
 mod kv_cache;
@@ -21,12 +22,13 @@ mod noise;
 mod sampler;
 mod sampling_params;
 
+pub use activations::{Activations, Logits};
 pub use batch::{Batch, SequenceRows};
 pub use blocks::{BlockId, BlockPool, BlockTable};
 pub use config::Config;
 pub use error::{Dtype, LoadError};
 pub use kv_cache::KvCache;
-pub use llama::{Llama, Logits, Output};
+pub use llama::{Llama, Output};
 pub use loaded::LoadedModel;
 pub use mapped_file::MappedFile;
 pub use noise::Noise;

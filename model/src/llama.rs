@@ -1,13 +1,16 @@
 //! The Llama architecture's forward over a flat batch, a paged cache and tree masks.
 
 use candle_core::{DType, Device, Result, Tensor};
-use foretoken_kernels::{Linear, add, paged_attention, rms_norm, rotate, silu_mul, write_kv};
+use foretoken_kernels::{
+    Linear, Paging, add, paged_attention, rms_norm, rotate, silu_mul, write_kv,
+};
 
+use crate::activations::{Activations, Logits, Rows};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::LoadError;
-use crate::kv_cache::{KvCache, KvLayer};
+use crate::kv_cache::KvCache;
 
 /// A Llama model's weights.
 #[derive(Debug)]
@@ -34,30 +37,11 @@ struct Layer {
 
 /// What a forward gives.
 #[derive(Debug)]
-pub struct Output {
-    /// Every row after the final norm. `[rows, hidden]`
+pub struct Output<'a> {
+    /// Every row after the final norm; the next forward overwrites it. `[rows, hidden]`
     pub hidden: Tensor,
     /// The rows that the batch asked logits for.
-    pub logits: Logits,
-}
-
-/// Scores of every token, row by row, in float32.
-#[derive(Debug)]
-pub struct Logits {
-    values: Vec<f32>,
-    vocab_size: usize,
-}
-
-impl Logits {
-    /// One row's scores. `[vocab]`
-    pub fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.vocab_size..][..self.vocab_size]
-    }
-
-    /// Rows of scores.
-    pub fn num_rows(&self) -> usize {
-        self.values.len() / self.vocab_size
-    }
+    pub logits: Logits<'a>,
 }
 
 impl Llama {
@@ -121,73 +105,88 @@ impl Llama {
         self.norm.device()
     }
 
+    /// Buffers for this model's forwards.
+    pub fn activations(&self) -> Activations {
+        Activations::new(&self.config, self.dtype, self.device())
+    }
+
     /// Computes all rows and writes their keys and values into the cache.
-    pub fn forward(&self, batch: &Batch, cache: &mut KvCache) -> Result<Output> {
-        let mut x = self.embedding.rows(&batch.tokens)?;
+    pub fn forward<'a>(
+        &self,
+        batch: &Batch,
+        cache: &mut KvCache,
+        activations: &'a mut Activations,
+    ) -> Result<Output<'a>> {
+        let rows = activations.rows(batch.num_rows())?;
+        self.embedding.rows(&batch.tokens, &rows.x)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            x = self.attention(layer, &x, batch, cache.layer(index))?;
-            x = self.feed_forward(layer, &x)?;
+            self.attention(layer, &rows, batch, cache.layer(index))?;
+            self.feed_forward(layer, &rows)?;
         }
-        let hidden = self.norm(&x, &self.norm)?;
-        let rows = Tensor::from_slice(&batch.logit_rows, batch.logit_rows.len(), self.device())?;
-        let wanted = hidden.index_select(&rows, 0)?;
-        let values = self
-            .lm_head
-            .forward(&wanted, DType::F32)?
-            .flatten_all()?
-            .to_vec1()?;
+        self.norm(&rows.x, &self.norm, &rows.normed)?;
+        let num_wanted = batch.logit_rows.len();
+        let wanted = Tensor::from_slice(&batch.logit_rows, num_wanted, self.device())?;
+        let wanted = rows.normed.index_select(&wanted, 0)?;
+        self.lm_head
+            .forward(&wanted, &activations.logits(num_wanted)?)?;
         Ok(Output {
-            hidden,
-            logits: Logits {
-                values,
-                vocab_size: self.config.vocab_size,
-            },
+            hidden: rows.normed,
+            logits: activations.read_logits(num_wanted)?,
         })
     }
 
-    /// `x` plus attention over the cache, this step's rows included: they are read back as stored.
-    fn attention(&self, layer: &Layer, x: &Tensor, batch: &Batch, kv: &KvLayer) -> Result<Tensor> {
+    /// Adds attention over the cache to the stream, this step's rows included: they are read back as stored.
+    fn attention(&self, layer: &Layer, rows: &Rows, batch: &Batch, cache: &Tensor) -> Result<()> {
         let Config {
             num_heads,
             num_kv_heads,
             head_dim,
             ..
         } = self.config;
-        let (q_width, kv_width) = (self.config.q_width(), self.config.kv_width());
-        let qkv = layer
-            .qkv
-            .forward(&self.norm(x, &layer.attention_norm)?, self.dtype)?;
+        let Rows {
+            x,
+            normed,
+            added,
+            qkv,
+            q,
+            kv,
+            mixed,
+            ..
+        } = rows;
+        let Paging { positions, .. } = &batch.paging;
+        self.norm(x, &layer.attention_norm, normed)?;
+        layer.qkv.forward(normed, qkv)?;
         rotate(
-            &qkv,
+            qkv,
             &self.cos,
             &self.sin,
-            &batch.paging.positions,
+            positions,
             num_heads + num_kv_heads,
         )?;
-        write_kv(
-            &kv.keys,
-            &qkv.narrow(1, q_width, kv_width)?,
-            &batch.slot_mapping,
-        )?;
-        write_kv(
-            &kv.values,
-            &qkv.narrow(1, q_width + kv_width, kv_width)?,
-            &batch.slot_mapping,
-        )?;
-        let q = qkv.narrow(1, 0, q_width)?;
-        let mixed = paged_attention(&q, &kv.keys, &kv.values, &batch.paging, head_dim)?;
-        add(x, &layer.output.forward(&mixed, self.dtype)?)
+        write_kv(cache, kv, &batch.slot_mapping)?;
+        paged_attention(q, cache, &batch.paging, head_dim, mixed)?;
+        layer.output.forward(mixed, added)?;
+        add(x, added)
     }
 
-    fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
-        let gate_up = layer
-            .gate_up
-            .forward(&self.norm(x, &layer.mlp_norm)?, self.dtype)?;
-        add(x, &layer.down.forward(&silu_mul(&gate_up)?, self.dtype)?)
+    fn feed_forward(&self, layer: &Layer, rows: &Rows) -> Result<()> {
+        let Rows {
+            x,
+            normed,
+            added,
+            gate_up,
+            gated,
+            ..
+        } = rows;
+        self.norm(x, &layer.mlp_norm, normed)?;
+        layer.gate_up.forward(normed, gate_up)?;
+        silu_mul(gate_up, gated)?;
+        layer.down.forward(gated, added)?;
+        add(x, added)
     }
 
-    fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        rms_norm(x, weight, self.config.rms_norm_eps as f32)
+    fn norm(&self, x: &Tensor, weight: &Tensor, y: &Tensor) -> Result<()> {
+        rms_norm(x, weight, self.config.rms_norm_eps as f32, y)
     }
 }
 

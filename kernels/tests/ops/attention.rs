@@ -3,7 +3,7 @@
 use candle_core::DType;
 use foretoken_kernels::{Linear, Paging, add, paged_attention, rms_norm, silu_mul};
 
-use crate::support::{DTYPES, matrix, same_in_any_company, unit_roundoff, wide};
+use crate::support::{DTYPES, matrix, same_in_any_company, unit_roundoff, wide, written};
 
 /// Two sequences over a cache of blocks out of order; the second has a tree behind its 9 tokens.
 fn paging() -> Paging {
@@ -62,18 +62,19 @@ fn attention_mixes_the_values_of_the_keys_that_a_row_sees() {
     for dtype in DTYPES {
         for (head_dim, heads, kv_heads) in [(8, 4, 2), (5, 3, 1), (64, 2, 2), (24, 4, 1)] {
             let q = matrix(paging.num_rows(), heads * head_dim, 7, dtype);
-            let (k, v) = (
-                matrix(40, kv_heads * head_dim, 8, dtype),
-                matrix(40, kv_heads * head_dim, 9, dtype),
-            );
-            let y = wide(&paged_attention(&q, &k, &v, &paging, head_dim).unwrap());
-            let (qs, ks, vs) = (wide(&q), wide(&k), wide(&v));
+            let kv_width = kv_heads * head_dim;
+            let cache = matrix(40, 2 * kv_width, 8, dtype);
+            let width = heads * head_dim;
+            let y = wide(&written((paging.num_rows(), width), dtype, |y| {
+                paged_attention(&q, &cache, &paging, head_dim, y)
+            }));
+            let (qs, kvs) = (wide(&q), wide(&cache));
             for (row, y) in y.iter().enumerate() {
                 let slots = visible(&paging, row);
                 for head in 0..heads {
                     let (at, kv) = (head * head_dim, head / (heads / kv_heads) * head_dim);
                     let score = |&slot: &usize| {
-                        let products = (0..head_dim).map(|d| qs[row][at + d] * ks[slot][kv + d]);
+                        let products = (0..head_dim).map(|d| qs[row][at + d] * kvs[slot][kv + d]);
                         products.sum::<f64>() / (head_dim as f64).sqrt()
                     };
                     let scores: Vec<f64> = slots.iter().map(score).collect();
@@ -86,7 +87,7 @@ fn attention_mixes_the_values_of_the_keys_that_a_row_sees() {
                             slots
                                 .iter()
                                 .zip(&weights)
-                                .map(|(&slot, weight)| weight * vs[slot][kv + d])
+                                .map(|(&slot, weight)| weight * kvs[slot][kv_width + kv + d])
                         };
                         let exact = terms().sum::<f64>() / total;
                         let size = terms().map(f64::abs).sum::<f64>() / total;
@@ -102,7 +103,9 @@ fn attention_mixes_the_values_of_the_keys_that_a_row_sees() {
             }
             same_in_any_company("paged_attention", paging.num_rows(), |start, len| {
                 let q = q.narrow(0, start, len).unwrap();
-                paged_attention(&q, &k, &v, &only(&paging, start, len), head_dim).unwrap()
+                written((len, width), dtype, |y| {
+                    paged_attention(&q, &cache, &only(&paging, start, len), head_dim, y)
+                })
             });
         }
     }
@@ -111,7 +114,8 @@ fn attention_mixes_the_values_of_the_keys_that_a_row_sees() {
 #[test]
 fn a_batch_that_names_what_is_not_there_is_refused() {
     let q = matrix(1, 8, 1, DType::F32);
-    let cache = matrix(40, 8, 2, DType::F32);
+    let y = matrix(1, 8, 1, DType::F32);
+    let cache = matrix(40, 16, 2, DType::F32);
     let good = Paging {
         block_size: 4,
         block_tables: vec![1],
@@ -121,7 +125,7 @@ fn a_batch_that_names_what_is_not_there_is_refused() {
         positions: vec![2],
         ancestors: vec![1],
     };
-    assert!(paged_attention(&q, &cache, &cache, &good, 8).is_ok());
+    assert!(paged_attention(&q, &cache, &good, 8, &y).is_ok());
     let cases = [
         (
             "block",
@@ -163,18 +167,15 @@ fn a_batch_that_names_what_is_not_there_is_refused() {
         ),
     ];
     for (what, paging) in cases {
-        let error = paged_attention(&q, &cache, &cache, &paging, 8)
+        let error = paged_attention(&q, &cache, &paging, 8, &y)
             .unwrap_err()
             .to_string();
         assert!(error.contains(what), "{what}: {error}");
     }
-    assert!(
-        Linear::pack(&matrix(3, 7, 1, DType::F32))
-            .unwrap()
-            .forward(&q, DType::F32)
-            .is_err()
-    );
-    assert!(add(&q, &matrix(1, 7, 1, DType::F32)).is_err());
-    assert!(rms_norm(&q, &matrix(1, 7, 1, DType::F32), 1e-5).is_err());
-    assert!(silu_mul(&matrix(1, 7, 1, DType::F32)).is_err());
+    let odd = matrix(1, 7, 1, DType::F32);
+    assert!(Linear::pack(&odd).unwrap().forward(&q, &y).is_err());
+    assert!(add(&q, &odd).is_err());
+    assert!(rms_norm(&q, &odd, 1e-5, &y).is_err());
+    assert!(rms_norm(&q, &q, 1e-5, &odd).is_err(), "an output too small");
+    assert!(silu_mul(&odd, &y).is_err());
 }

@@ -3,7 +3,7 @@
 use candle_core::DType;
 use foretoken_kernels::Linear;
 
-use crate::support::{DTYPES, bits, matrix, same_in_any_company, unit_roundoff, wide};
+use crate::support::{DTYPES, bits, matrix, same_in_any_company, unit_roundoff, wide, written};
 
 #[test]
 fn linear_is_a_matrix_product_row_by_row() {
@@ -20,7 +20,9 @@ fn linear_is_a_matrix_product_row_by_row() {
                 matrix(outputs, width, 2, dtype),
             );
             let linear = Linear::pack(&w).unwrap();
-            let y = wide(&linear.forward(&x, DType::F32).unwrap());
+            let y = wide(&written((rows, outputs), DType::F32, |y| {
+                linear.forward(&x, y)
+            }));
             let (xs, ws) = (wide(&x), wide(&w));
             for (x, y) in xs.iter().zip(&y) {
                 for (w, y) in ws.iter().zip(y) {
@@ -37,9 +39,9 @@ fn linear_is_a_matrix_product_row_by_row() {
                 }
             }
             same_in_any_company("linear", rows, |start, len| {
-                linear
-                    .forward(&x.narrow(0, start, len).unwrap(), dtype)
-                    .unwrap()
+                written((len, outputs), dtype, |y| {
+                    linear.forward(&x.narrow(0, start, len)?, y)
+                })
             });
         }
     }
@@ -49,17 +51,14 @@ fn linear_is_a_matrix_product_row_by_row() {
 fn linear_gives_its_rows_as_they_were() {
     for dtype in DTYPES {
         let w = matrix(35, 9, 1, dtype);
-        let rows = Linear::pack(&w).unwrap().rows(&[34, 0, 16, 15, 0]).unwrap();
+        let linear = Linear::pack(&w).unwrap();
+        let rows = written((5, 9), dtype, |y| linear.rows(&[34, 0, 16, 15, 0], y));
         let (w, rows) = (bits(&w), bits(&rows));
         for (row, index) in rows.iter().zip([34, 0, 16, 15, 0]) {
             assert_eq!(row, &w[index]);
         }
-        assert!(
-            Linear::pack(&matrix(35, 9, 1, dtype))
-                .unwrap()
-                .rows(&[35])
-                .is_err()
-        );
+        let y = matrix(1, 9, 1, dtype);
+        assert!(linear.rows(&[35], &y).is_err());
     }
 }
 
@@ -68,8 +67,8 @@ fn linear_splits_large_outputs_over_threads() {
     let x = matrix(40, 256, 1, DType::BF16);
     let linear = Linear::pack(&matrix(2050, 256, 2, DType::BF16)).unwrap();
     same_in_any_company("linear", 40, |start, len| {
-        linear
-            .forward(&x.narrow(0, start, len).unwrap(), DType::F32)
-            .unwrap()
+        written((len, 2050), DType::F32, |y| {
+            linear.forward(&x.narrow(0, start, len)?, y)
+        })
     });
 }

@@ -1,6 +1,6 @@
 //! Nasty inputs, and comparisons of bits.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 pub(crate) const DTYPES: [DType; 2] = [DType::F32, DType::BF16];
 
@@ -33,6 +33,17 @@ pub(crate) fn matrix(rows: usize, width: usize, seed: u64, dtype: DType) -> Tens
         .unwrap()
         .to_dtype(dtype)
         .unwrap()
+}
+
+/// What an op writes into a buffer of `[rows, width]`.
+pub(crate) fn written(
+    (rows, width): (usize, usize),
+    dtype: DType,
+    op: impl FnOnce(&Tensor) -> Result<()>,
+) -> Tensor {
+    let y = Tensor::zeros((rows, width), dtype, &Device::Cpu).unwrap();
+    op(&y).unwrap();
+    y
 }
 
 pub(crate) fn wide(tensor: &Tensor) -> Vec<Vec<f64>> {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use foretoken_model::{
-    Batch, BlockPool, BlockTable, Dtype, KvCache, LoadedModel, ModelSource, SequenceRows, Token,
+    Activations, Batch, BlockPool, BlockTable, Dtype, KvCache, LoadedModel, ModelSource,
+    SequenceRows, Token,
 };
 use serde_json::{Value, json};
 
@@ -147,6 +148,7 @@ pub(crate) fn write_tiny(
 pub(crate) struct Runner<'a> {
     pub(crate) model: &'a LoadedModel,
     pub(crate) cache: KvCache,
+    activations: Activations,
     pub(crate) pool: BlockPool,
 }
 
@@ -163,7 +165,12 @@ impl<'a> Runner<'a> {
             &Device::Cpu,
         )
         .expect("a cache");
-        Self { model, cache, pool }
+        Self {
+            model,
+            cache,
+            activations: model.llama.activations(),
+            pool,
+        }
     }
 
     pub(crate) fn table(&mut self, num_slots: usize) -> BlockTable {
@@ -183,7 +190,7 @@ impl<'a> Runner<'a> {
         let output = self
             .model
             .llama
-            .forward(&batch, &mut self.cache)
+            .forward(&batch, &mut self.cache, &mut self.activations)
             .expect("the forward runs");
         (0..output.logits.num_rows())
             .map(|row| output.logits.row(row).to_vec())

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
 use foretoken_draft::{Accepted, DraftTree, VerifiedRows, accept};
-use foretoken_model::{Batch, BlockPool, BlockTable, KvCache, Llama, SequenceRows};
+use foretoken_model::{Activations, Batch, BlockPool, BlockTable, KvCache, Llama, SequenceRows};
 
 use crate::engine::budget::PriceList;
 use crate::engine::scheduler::{Plan, Scheduled};
@@ -17,6 +17,7 @@ const TYPICAL_CONTEXT: usize = 256;
 pub(crate) struct Target {
     llama: Llama,
     cache: KvCache,
+    activations: Activations,
     block_size: usize,
 }
 
@@ -34,6 +35,7 @@ pub(crate) struct Outcome {
 impl Target {
     pub(crate) fn new(llama: Llama, cache: KvCache, block_size: usize) -> Self {
         Self {
+            activations: llama.activations(),
             llama,
             cache,
             block_size,
@@ -96,7 +98,8 @@ impl Target {
             ancestors: &masks,
         });
         let started = Instant::now();
-        self.llama.forward(&batch, &mut self.cache)?;
+        self.llama
+            .forward(&batch, &mut self.cache, &mut self.activations)?;
         Ok(started.elapsed())
     }
 
@@ -115,7 +118,9 @@ impl Target {
                 slots: batch.slot_mapping()[first..].to_vec(),
             });
         }
-        let output = self.llama.forward(&batch, &mut self.cache)?;
+        let output = self
+            .llama
+            .forward(&batch, &mut self.cache, &mut self.activations)?;
 
         let rooted = plan
             .scheduled

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, grpc_client};
 
+/// Drafts are forced, for whether they pay is this machine's business.
 fn completion(drafter: &str, temperature: f32) -> Value {
     json!({"prompt": "Once upon a time", "max_tokens": 48, "temperature": temperature, "seed": 5, "ignore_eos": true,
-        "speculative": {"drafter": drafter, "n_max": 16}})
+        "speculative": {"drafter": drafter, "n_max": 16, "n_min": 1}})
 }
 
 #[tokio::test]
