@@ -96,7 +96,7 @@ impl Engine {
     /// Gives back all that a sequence held.
     fn release(&mut self, mut sequence: Sequence) {
         self.blocks.release(&mut sequence.table);
-        self.drafters.forget(sequence.id);
+        self.forget(sequence.id);
     }
 }
 

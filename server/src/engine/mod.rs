@@ -1,13 +1,13 @@
 //! The engine: one thread that owns model, cache, drafters and scheduler by value.
 
-mod budget;
+pub mod budget;
 mod commit;
 mod drafters;
 mod scheduler;
 mod sequence;
 mod verify;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candle_core::Result;
 use foretoken_draft::Verified;
@@ -15,7 +15,7 @@ use foretoken_model::{BlockPool, KvCache, Llama, SeqId, Token};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::request::Request;
-use budget::{Budget, PriceList};
+use budget::{Budget, Prices, Times};
 pub use drafters::Drafters;
 use scheduler::Scheduler;
 pub use scheduler::SchedulerOptions;
@@ -58,7 +58,7 @@ impl Engine {
             scheduler: Scheduler::new(options),
             blocks: BlockPool::new(num_blocks, BLOCK_SIZE),
             drafters,
-            budget: Budget::new(PriceList::default()),
+            budget: Budget::new(Prices::free()),
             target: Target::new(llama, cache, BLOCK_SIZE),
             eos_token_ids,
             next_seq: 0,
@@ -103,20 +103,37 @@ impl Engine {
     pub fn step(&mut self) -> Result<()> {
         let mut plan = self.scheduler.plan(&mut self.blocks);
         for &seq in &plan.forgotten {
-            self.drafters.forget(seq);
+            self.forget(seq);
         }
         if plan.scheduled.is_empty() {
             return Ok(());
         }
-        let mut trees = self.drafters.propose(&plan.contexts());
-        self.budget.select(&plan, &mut trees);
+        let started = Instant::now();
+        let step = plan.step();
+        let asked: Vec<usize> = (step.candidates.iter())
+            .map(|candidate| self.budget.ask(candidate))
+            .collect();
+        let mut trees = self.drafters.propose(&plan.contexts(&asked));
+        let draft = started.elapsed();
+        self.budget.select(&step, &mut trees);
         let outcome = self.target.verify(&mut plan, &trees)?;
-        self.budget.learn(&trees, &outcome.accepted);
+        let times = Times {
+            draft,
+            forward: outcome.forward,
+            rest: started.elapsed() - draft - outcome.forward,
+        };
+        self.budget.learn(&step, &trees, &outcome.accepted, times);
         self.drafters.observe(&Verified {
             rows: &outcome.rows,
             hidden: &outcome.hidden,
         });
         self.commit(plan, &trees, outcome)
+    }
+
+    /// Drops what drafters and budget know of a sequence.
+    fn forget(&mut self, seq: SeqId) {
+        self.drafters.forget(seq);
+        self.budget.forget(seq);
     }
 
     /// free + owned = all, and nobody owns any when nothing runs.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use foretoken_draft::Context;
 use foretoken_model::{BlockPool, SeqId};
 
+use crate::engine::budget::{Load, Step};
 use crate::engine::sequence::Sequence;
 
 /// How much a step may hold.
@@ -59,10 +60,26 @@ impl Plan {
             .map(|scheduled| &scheduled.sequence)
     }
 
-    /// What the drafters see: by rooted sequence, who shall draft and from what.
-    pub(crate) fn contexts(&self) -> Vec<(Option<&'static str>, Context<'_>)> {
-        self.rooted()
-            .map(|sequence| (sequence.speculation.drafter, sequence.context()))
+    /// What the budget sees.
+    pub(crate) fn step(&self) -> Step {
+        let mut load = Load::default();
+        for Scheduled { sequence, num_rows } in &self.scheduled {
+            let num_keys = sequence.num_computed + num_rows;
+            load.num_rows += num_rows;
+            load.num_row_keys += num_rows * (sequence.num_computed + num_keys + 1) / 2;
+            load.num_keys += num_keys;
+        }
+        Step {
+            candidates: self.rooted().map(Sequence::candidate).collect(),
+            load,
+            num_draft_rows: self.num_draft_rows,
+        }
+    }
+
+    /// What the drafters see: by rooted sequence, who shall draft, how much at most, and from what.
+    pub(crate) fn contexts(&self, asked: &[usize]) -> Vec<(Option<&'static str>, Context<'_>)> {
+        (self.rooted().zip(asked))
+            .map(|(sequence, &asked)| (sequence.speculation.drafter, sequence.context(asked)))
             .collect()
     }
 }

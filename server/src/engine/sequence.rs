@@ -6,6 +6,7 @@ use foretoken_draft::{Context, DraftTree};
 use foretoken_model::{BlockTable, Sampler, SeqId, Token};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::engine::budget::Candidate;
 use crate::request::{Event, Request, Speculation, Stats, Stopping};
 
 /// A request in the engine: there are no phases, only tokens that are computed and tokens that are not yet.
@@ -74,13 +75,24 @@ impl Sequence {
         self.events.is_closed()
     }
 
-    /// What a drafter may see.
-    pub(crate) fn context(&self) -> Context<'_> {
+    /// What the budget sees.
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate {
+            seq: self.id,
+            drafter: self.speculation.drafter,
+            is_greedy: self.sampler.params().is_greedy(),
+            context_len: self.context_len(),
+            min_draft_tokens: self.speculation.min_draft_tokens,
+        }
+    }
+
+    /// What a drafter may see that is asked for so many tokens.
+    pub(crate) fn context(&self, asked: usize) -> Context<'_> {
         // The bonus token behind the deepest node has to fit as well.
         let max_draft_depth = self.speculation.max_draft_depth.min(self.num_left() - 1);
         let max_draft_tokens = match max_draft_depth {
             0 => 0,
-            _ => self.speculation.max_draft_tokens,
+            _ => self.speculation.max_draft_tokens.min(asked),
         };
         Context {
             seq: self.id,

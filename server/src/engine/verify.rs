@@ -6,11 +6,15 @@ use candle_core::{Result, Tensor};
 use foretoken_draft::{Accepted, DraftTree, VerifiedRows, accept};
 use foretoken_model::{Activations, Batch, BlockPool, BlockTable, KvCache, Llama, SequenceRows};
 
-use crate::engine::budget::PriceList;
+use crate::engine::budget::{Load, Prices};
 use crate::engine::scheduler::{Plan, Scheduled};
 
-/// Context at which prices are measured: longer ones make rows dearer, shorter ones cheaper.
-const TYPICAL_CONTEXT: usize = 256;
+/// Rows of the forwards that are timed at start.
+const SIZES: [usize; 10] = [1, 2, 4, 6, 8, 12, 16, 24, 32, 64];
+
+/// Contexts over which they are timed.
+const SHORT_CONTEXT: usize = 64;
+const LONG_CONTEXT: usize = 1024;
 
 /// The model that decides, and its cache.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<VerifiedRows>,
     /// After the final norm. `[rows, hidden]`
     pub(crate) hidden: Tensor,
+    /// How long the forward took.
+    pub(crate) forward: Duration,
 }
 
 impl Target {
@@ -42,41 +48,63 @@ impl Target {
         }
     }
 
-    /// Times forwards of a few sizes, the best of a few each, in at most about `limit`. Overwrites the cache.
+    /// Times forwards of a few sizes over a short and a long context, the best of a few each, in at most about
+    /// `limit`. Overwrites the cache.
     pub(crate) fn measure_prices(
         &mut self,
         blocks: &mut BlockPool,
         limit: Duration,
-    ) -> Result<PriceList> {
-        let started = Instant::now();
+    ) -> Result<Prices> {
+        let deadline = Instant::now() + limit;
         let mut table = BlockTable::default();
-        let mut measured = Vec::new();
-        let num_slots = blocks.num_blocks() * self.block_size;
         // The root and a level below it have to find a position, the largest tree its slots.
-        let room = num_slots
-            .saturating_sub(DraftTree::MAX_NODES)
-            .min(self.llama.num_positions().saturating_sub(2));
-        let context_len = TYPICAL_CONTEXT.min(room);
+        let num_slots = blocks.num_blocks() * self.block_size;
+        let room = num_slots.saturating_sub(DraftTree::MAX_NODES);
+        let room = room.min(self.llama.num_positions().saturating_sub(2));
         let has_level_below = self.llama.num_positions() >= 2;
+        let context_len = LONG_CONTEXT.min(room);
         if !has_level_below || !blocks.grow(&mut table, context_len + DraftTree::MAX_NODES) {
-            return Ok(PriceList::default());
+            return Ok(Prices::free());
         }
-        for num_rows in [1, 2, 4, 8, 16, 32, 64] {
+        let few = [1, 16];
+        let short = self.time_forwards(&table, SHORT_CONTEXT.min(room), &SIZES, deadline)?;
+        let long = match context_len > 2 * SHORT_CONTEXT {
+            true => self.time_forwards(&table, context_len, &few, deadline)?,
+            false => Vec::new(),
+        };
+        blocks.release(&mut table);
+        Ok(Prices::measured(&short, &long))
+    }
+
+    /// Times forwards of rising sizes while there is time.
+    fn time_forwards(
+        &mut self,
+        table: &BlockTable,
+        context_len: usize,
+        sizes: &[usize],
+        deadline: Instant,
+    ) -> Result<Vec<(Load, Duration)>> {
+        let mut measured = Vec::new();
+        for &num_rows in sizes {
             let mut best = Duration::MAX;
             for _ in 0..5 {
-                best = self.time_forward(&table, context_len, num_rows)?.min(best);
-                if started.elapsed() > limit {
+                best = self.time_forward(table, context_len, num_rows)?.min(best);
+                if Instant::now() > deadline {
                     break;
                 }
             }
-            measured.push((num_rows, best));
+            let load = Load {
+                num_rows,
+                num_row_keys: num_rows * (context_len + 1),
+                num_keys: context_len + 1,
+            };
+            measured.push((load, best));
             // The next size takes twice as long at worst.
-            if started.elapsed() + 2 * best > limit {
+            if Instant::now() + 2 * best > deadline {
                 break;
             }
         }
-        blocks.release(&mut table);
-        Ok(PriceList::new(measured))
+        Ok(measured)
     }
 
     fn time_forward(
@@ -118,9 +146,11 @@ impl Target {
                 slots: batch.slot_mapping()[first..].to_vec(),
             });
         }
+        let started = Instant::now();
         let output = self
             .llama
             .forward(&batch, &mut self.cache, &mut self.activations)?;
+        let forward = started.elapsed();
 
         let rooted = plan
             .scheduled
@@ -144,6 +174,7 @@ impl Target {
             accepted,
             rows,
             hidden: output.hidden,
+            forward,
         })
     }
 

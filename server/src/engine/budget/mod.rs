@@ -1,0 +1,298 @@
+//! How much is drafted and how much of it is verified: what pays, and nothing else.
+//!
+//! A draft token is worth its chance of being kept, as its drafter says and as the past corrects it; it costs what its
+//! row adds to the forward. Nodes of the whole batch are taken best first while they bring more tokens than the same
+//! time would bring otherwise. None, if none pays; and a drafter that brings too little is not even asked.
+
+mod calibration;
+mod choose;
+mod interest;
+mod prices;
+mod shadow;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foretoken_draft::{Accepted, DraftTree};
+use foretoken_model::{SeqId, Token};
+
+use calibration::{Author, Calibration, Record};
+use choose::choose;
+use interest::Interest;
+pub use prices::{Load, Prices};
+use shadow::{Shadow, Verdict, chance};
+
+/// Decides by what was measured of the machine, the drafters and the texts.
+#[derive(Debug)]
+pub struct Budget {
+    prices: Prices,
+    calibration: Calibration,
+    /// What is known of each sequence.
+    records: HashMap<SeqId, SequenceRecord>,
+    /// What a new sequence may be expected to gain from drafting.
+    interests: HashMap<Author, Interest>,
+    pace: Pace,
+    /// Seconds that drafting takes for a sequence.
+    draft_seconds: f64,
+    /// Seconds of a step for each sequence, beside drafting and the forward.
+    rest_seconds: f64,
+}
+
+/// A sequence that gets a tree in this step.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Whose tree.
+    pub seq: SeqId,
+    /// Who drafts for it.
+    pub drafter: Option<&'static str>,
+    /// True at temperature 0.
+    pub is_greedy: bool,
+    /// Position of the tree's root.
+    pub context_len: usize,
+    /// Nodes that are verified if drafted, whether they pay or not.
+    pub min_draft_tokens: usize,
+}
+
+/// A step before its drafts.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// Those that get trees, in the trees' order.
+    pub candidates: Vec<Candidate>,
+    /// The committed rows.
+    pub load: Load,
+    /// Rows that are left for draft tokens.
+    pub num_draft_rows: usize,
+}
+
+/// How long the parts of a step took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// All drafters together.
+    pub draft: Duration,
+    /// The target's forward.
+    pub forward: Duration,
+    /// Everything else.
+    pub rest: Duration,
+}
+
+#[derive(Debug)]
+struct SequenceRecord {
+    interest: Interest,
+    /// How the sequence does, compared to what the calibration expects.
+    trust: Record,
+    shadow: Option<Shadow>,
+    is_asked: bool,
+}
+
+/// Tokens that came, against those that plain decoding would have brought in the same time.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    emitted: f64,
+    plain: f64,
+    /// Plain tokens that the running step stands for.
+    step: f64,
+}
+
+/// Promised hits that a sequence's record remembers.
+const SEQUENCE_MEMORY: f32 = 8.0;
+
+/// Hits that a sequence's record starts with.
+const SEQUENCE_PRIOR: f32 = 2.0;
+
+impl Budget {
+    /// A policy that knows what forwards cost, and nothing of drafters and texts yet.
+    pub fn new(prices: Prices) -> Self {
+        Self {
+            prices,
+            calibration: Calibration::default(),
+            records: HashMap::new(),
+            interests: HashMap::new(),
+            pace: Pace {
+                emitted: 8.0,
+                plain: 8.0,
+                step: 0.0,
+            },
+            draft_seconds: 0.0,
+            rest_seconds: 0.0,
+        }
+    }
+
+    /// Draft tokens that a drafter is asked for in this step; 0 if the time to draft them would be lost.
+    pub fn ask(&mut self, candidate: &Candidate) -> usize {
+        let Some(author) = candidate.author() else {
+            return 0;
+        };
+        let interest = *self.interests.entry(author).or_default();
+        let record = self
+            .records
+            .entry(candidate.seq)
+            .or_insert_with(|| SequenceRecord {
+                interest,
+                trust: Record::default(),
+                shadow: None,
+                is_asked: false,
+            });
+        let asked = record.interest.ask().max(candidate.min_draft_tokens);
+        record.is_asked = asked > 0;
+        asked
+    }
+
+    /// Cuts the trees to the nodes that pay, but none below its request's `min_draft_tokens` while the step has rows.
+    /// Trees are in order of falling survival, so a cut keeps the best nodes.
+    pub fn select(&mut self, step: &Step, trees: &mut [DraftTree]) {
+        for (candidate, tree) in step.candidates.iter().zip(&*trees) {
+            if let Some(record) = self.records.get_mut(&candidate.seq)
+                && record.shadow.is_none()
+                && tree.num_draft_tokens() > 0
+            {
+                record.shadow = Some(Shadow::new(tree.clone()));
+            }
+        }
+        let worths: Vec<Vec<f32>> = (step.candidates.iter().zip(&*trees))
+            .map(|(candidate, tree)| self.worths(candidate, tree))
+            .collect();
+        let plain = self.plain_seconds(step);
+        let tokens_per_second = self.pace.ratio() * step.candidates.len() as f64 / plain;
+        let chosen = choose(&self.prices, step, &worths, tokens_per_second);
+        let mut seconds = plain;
+        for ((candidate, tree), choice) in step.candidates.iter().zip(trees).zip(chosen) {
+            tree.truncate(choice.num_nodes);
+            seconds += choice.seconds;
+            let Some(record) = self
+                .records
+                .get_mut(&candidate.seq)
+                .filter(|record| record.is_asked)
+            else {
+                continue;
+            };
+            seconds += self.draft_seconds;
+            let gain = choice.worth - (tokens_per_second * choice.seconds) as f32;
+            let cost = (tokens_per_second * self.draft_seconds) as f32;
+            record.interest.judge(gain, cost, choice.num_nodes);
+            if let Some(author) = candidate.author() {
+                self.interests
+                    .entry(author)
+                    .or_default()
+                    .judge(gain, cost, choice.num_nodes);
+            }
+        }
+        self.pace.step = step.candidates.len() as f64 * seconds / plain;
+    }
+
+    /// Takes in what the target said, and how long everything took.
+    pub fn learn(&mut self, step: &Step, trees: &[DraftTree], accepted: &[Accepted], times: Times) {
+        let mut num_emitted = 0;
+        for ((candidate, tree), accepted) in step.candidates.iter().zip(trees).zip(accepted) {
+            num_emitted += accepted.path.len();
+            self.follow(candidate, tree, accepted);
+        }
+        self.pace.learn(num_emitted);
+        let mut load = step.load;
+        let is_asked = |candidate: &&Candidate| {
+            self.records
+                .get(&candidate.seq)
+                .is_some_and(|record| record.is_asked)
+        };
+        let num_asked = step.candidates.iter().filter(is_asked).count();
+        for (candidate, tree) in step.candidates.iter().zip(trees) {
+            load.num_rows += tree.num_draft_tokens();
+            load.num_row_keys += tree.num_draft_tokens() * candidate.context_len;
+        }
+        self.prices.refine(load, times.forward);
+        let average = |known: &mut f64, time: Duration, count: usize| {
+            if count > 0 {
+                *known += (time.as_secs_f64() / count as f64 - *known) / 16.0;
+            }
+        };
+        average(&mut self.draft_seconds, times.draft, num_asked);
+        average(&mut self.rest_seconds, times.rest, step.candidates.len());
+    }
+
+    /// Drops what is known of a sequence that is gone.
+    pub fn forget(&mut self, seq: SeqId) {
+        self.records.remove(&seq);
+    }
+
+    /// Judges a sequence's shadow by the tokens that were emitted.
+    fn follow(&mut self, candidate: &Candidate, tree: &DraftTree, accepted: &Accepted) {
+        let (Some(author), Some(record)) =
+            (candidate.author(), self.records.get_mut(&candidate.seq))
+        else {
+            return;
+        };
+        let Some(mut shadow) = record.shadow.take() else {
+            return;
+        };
+        let mut verdicts = Vec::new();
+        let path = accepted.path[1..].iter().map(|&node| tree.tokens()[node]);
+        let mut emitted = path.chain([accepted.bonus]);
+        let is_followed = emitted.all(|token: Token| shadow.follow(token, &mut verdicts));
+        for Verdict { node, is_kept } in verdicts {
+            let chance = chance(shadow.tree(), node);
+            let expected = self.calibration.correct(author, chance);
+            record.trust.learn(expected, is_kept, SEQUENCE_MEMORY);
+            self.calibration.learn(author, chance, is_kept);
+        }
+        record.shadow = is_followed.then_some(shadow);
+    }
+
+    /// The chance of each node that it is reached and kept, as far as its drafter is to be believed. The root's is 1.
+    fn worths(&self, candidate: &Candidate, tree: &DraftTree) -> Vec<f32> {
+        let mut worths = vec![1.0; tree.num_nodes()];
+        let Some(author) = candidate.author() else {
+            return worths;
+        };
+        let trust = self
+            .records
+            .get(&candidate.seq)
+            .map_or(1.0, |record| record.trust.ratio(SEQUENCE_PRIOR));
+        for node in 1..tree.num_nodes() {
+            let corrected =
+                self.calibration.correct(author, chance(tree, node)) * trust.min(MOST_TRUST);
+            worths[node] = worths[tree.parents()[node]] * corrected.min(1.0);
+        }
+        worths
+    }
+
+    /// Seconds that the step's sequences would take without drafts, and without the prompts that share the step.
+    fn plain_seconds(&self, step: &Step) -> f64 {
+        let num_keys = step
+            .candidates
+            .iter()
+            .map(|candidate| candidate.context_len + 1)
+            .sum();
+        let load = Load {
+            num_rows: step.candidates.len(),
+            num_row_keys: num_keys,
+            num_keys,
+        };
+        self.prices.price(load) + self.rest_seconds * step.candidates.len() as f64
+    }
+}
+
+/// A sequence is believed to do better than others, but not more than so much.
+const MOST_TRUST: f32 = 1.5;
+
+impl Candidate {
+    fn author(&self) -> Option<Author> {
+        self.drafter.map(|drafter| Author {
+            drafter,
+            is_greedy: self.is_greedy,
+        })
+    }
+}
+
+impl Pace {
+    /// What drafting has made of plain decoding's speed.
+    fn ratio(&self) -> f64 {
+        (self.emitted / self.plain).clamp(1.0, 64.0)
+    }
+
+    fn learn(&mut self, num_emitted: usize) {
+        self.emitted = self.emitted * FORGET + num_emitted as f64;
+        self.plain = self.plain * FORGET + self.step;
+    }
+}
+
+/// How much of the past a step keeps.
+const FORGET: f64 = 0.97;

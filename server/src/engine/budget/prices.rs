@@ -1,0 +1,267 @@
+//! What a step costs by its rows and their contexts: measured at start, refined while running.
+
+use std::time::Duration;
+
+/// A forward's shape, as far as its price depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Rows of all sequences.
+    pub num_rows: usize,
+    /// Keys that the rows see, summed over the rows.
+    pub num_row_keys: usize,
+    /// Keys that the sequences have, summed over the sequences: what is read however many rows look at it.
+    pub num_keys: usize,
+}
+
+/// Seconds of a forward: a curve over its rows, straight between its points, and so much for each key.
+#[derive(Clone, Debug)]
+pub struct Prices {
+    points: Vec<Point>,
+    per_row_key: f64,
+    per_key: f64,
+    /// How slow forwards have been of late, against what these prices say.
+    slowness: f64,
+    is_refined: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    num_rows: f64,
+    seconds: f64,
+    /// What steps of about so many rows have shown since, relative to all steps.
+    correction: f64,
+}
+
+impl Prices {
+    /// Rows cost nothing: whatever is drafted is verified.
+    pub fn free() -> Self {
+        Self::new(&[(1, 1.0)], 0.0, 0.0)
+    }
+
+    /// A guess to start from where nothing was measured; only its shape matters, the scale comes with the first step.
+    pub fn prior() -> Self {
+        let curve = [(1, 1e-3), (8, 1.4e-3), (16, 2e-3), (64, 6e-3)];
+        Self {
+            is_refined: false,
+            ..Self::new(&curve, 0.0, 0.0)
+        }
+    }
+
+    /// Prices out of measurements: forwards and the time they took, first of rising numbers of rows over a short
+    /// context, then of some of these over a long one.
+    pub fn measured(short: &[(Load, Duration)], long: &[(Load, Duration)]) -> Self {
+        if short.is_empty() {
+            return Self::prior();
+        }
+        // Two sizes over both contexts tell what a key costs each row, and what it costs once for all.
+        let extra = |&(load, time): &(Load, Duration)| {
+            let same_rows = |(other, _): &&(Load, Duration)| other.num_rows == load.num_rows;
+            let (before, base) = short.iter().find(same_rows)?;
+            let seconds = time.as_secs_f64() - base.as_secs_f64();
+            Some((
+                load.num_rows as f64,
+                seconds / (load.num_keys - before.num_keys).max(1) as f64,
+            ))
+        };
+        let extras: Vec<(f64, f64)> = long.iter().filter_map(extra).collect();
+        let (per_row_key, per_key) = match extras[..] {
+            [(few, a), .., (many, b)] if many > few => {
+                let per_row_key = ((b - a) / (many - few)).max(0.0);
+                (per_row_key, (a - few * per_row_key).max(0.0))
+            }
+            [(rows, a)] => ((a / rows).max(0.0), 0.0),
+            _ => (0.0, 0.0),
+        };
+        let curve: Vec<(usize, f64)> = short
+            .iter()
+            .map(|(load, time)| {
+                let keys = load.num_row_keys as f64 * per_row_key + load.num_keys as f64 * per_key;
+                (load.num_rows, (time.as_secs_f64() - keys).max(1e-9))
+            })
+            .collect();
+        Self::new(&curve, per_row_key, per_key)
+    }
+
+    /// Prices by a curve of (rows, seconds), rising in rows, and seconds for each key by row and by sequence. What
+    /// cannot be, more rows for less time, is evened out.
+    pub fn new(curve: &[(usize, f64)], per_row_key: f64, per_key: f64) -> Self {
+        let mut least = 0.0_f64;
+        let points = curve.iter().map(|&(num_rows, seconds)| {
+            least = least.max(seconds);
+            Point {
+                num_rows: num_rows as f64,
+                seconds: least,
+                correction: 1.0,
+            }
+        });
+        Self {
+            points: points.collect(),
+            per_row_key,
+            per_key,
+            slowness: 1.0,
+            is_refined: true,
+        }
+    }
+
+    /// Seconds that such a forward takes.
+    pub fn price(&self, load: Load) -> f64 {
+        self.slowness * self.expected(load)
+    }
+
+    /// Seconds that one more row of so many keys adds to a forward of `num_rows`.
+    pub(crate) fn next_row(&self, num_rows: usize, num_keys: usize) -> f64 {
+        let more = self.rows(num_rows + 1) - self.rows(num_rows);
+        self.slowness * (more + num_keys as f64 * self.per_row_key)
+    }
+
+    fn expected(&self, load: Load) -> f64 {
+        self.rows(load.num_rows)
+            + load.num_row_keys as f64 * self.per_row_key
+            + load.num_keys as f64 * self.per_key
+    }
+
+    fn rows(&self, num_rows: usize) -> f64 {
+        let (before, after, share) = self.between(num_rows);
+        let seconds = |index: usize| self.points[index].seconds * self.points[index].correction;
+        // Corrections may bend the curve down; more rows are never cheaper.
+        let (low, high) = (seconds(before), seconds(after).max(seconds(before)));
+        low + (high - low) * share
+    }
+
+    /// The points around a number of rows, and how far it lies from the first to the second; beyond the last point
+    /// the curve goes on as straight as it came.
+    fn between(&self, num_rows: usize) -> (usize, usize, f64) {
+        let num_rows = num_rows as f64;
+        let Some(last) = self.points.len().checked_sub(1).filter(|&last| last > 0) else {
+            return (0, 0, 0.0);
+        };
+        let after = (self.points.iter())
+            .position(|point| point.num_rows >= num_rows)
+            .unwrap_or(last)
+            .max(1);
+        let (a, b) = (self.points[after - 1], self.points[after]);
+        let share = (num_rows - a.num_rows) / (b.num_rows - a.num_rows);
+        (after - 1, after, share.max(0.0))
+    }
+
+    /// Takes in how long a forward took.
+    ///
+    /// What slows all forwards alike changes no choice, so only what is left after that bends the curve. A bend wears
+    /// off by itself: sizes that are avoided because they once were slow are tried again.
+    pub(crate) fn refine(&mut self, load: Load, took: Duration) {
+        let Some(last) = self.points.last().filter(|_| self.points.len() > 1) else {
+            return;
+        };
+        if load.num_rows as f64 > last.num_rows {
+            return;
+        }
+        let ratio = took.as_secs_f64() / self.expected(load).max(1e-12);
+        if !self.is_refined {
+            self.is_refined = true;
+            self.slowness = ratio;
+        }
+        let relative = (ratio / self.slowness).clamp(0.5, 2.0);
+        self.slowness *= relative.powf(SLOWNESS_PACE);
+        for point in &mut self.points {
+            point.correction += (1.0 - point.correction) * WEAR;
+        }
+        let (before, after, share) = self.between(load.num_rows);
+        for (index, weight) in [(before, 1.0 - share), (after, share)] {
+            let correction = &mut self.points[index].correction;
+            *correction = (*correction * relative.powf(BEND_PACE * weight)).clamp(0.5, 2.0);
+        }
+    }
+}
+
+/// How much of a step's surprise is taken for a slow machine.
+const SLOWNESS_PACE: f64 = 0.1;
+
+/// How much of a step's surprise bends the curve at its number of rows.
+const BEND_PACE: f64 = 0.03;
+
+/// How much of a bend wears off with each step.
+const WEAR: f64 = 0.002;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(num_rows: usize, context: usize) -> Load {
+        Load {
+            num_rows,
+            num_row_keys: num_rows * context,
+            num_keys: context,
+        }
+    }
+
+    #[test]
+    fn prices_lie_on_straight_lines_and_never_fall() {
+        let prices = Prices::new(&[(1, 0.010), (3, 0.008), (5, 0.030)], 0.0, 0.0);
+        let cases = [
+            (1, 0.010),
+            (2, 0.010),
+            (3, 0.010),
+            (4, 0.020),
+            (5, 0.030),
+            (7, 0.050),
+        ];
+        for (rows, want) in cases {
+            let price = prices.price(load(rows, 0));
+            assert!((price - want).abs() < 1e-9, "{rows}: {price}");
+        }
+        assert_eq!(Prices::free().next_row(9, 100), 0.0);
+    }
+
+    #[test]
+    fn measurements_tell_rows_and_keys_apart() {
+        let truth = Prices::new(
+            &[(1, 0.010), (8, 0.012), (16, 0.020), (64, 0.070)],
+            2e-7,
+            3e-6,
+        );
+        let time = |load: Load| (load, Duration::from_secs_f64(truth.price(load)));
+        let short: Vec<_> = [1, 8, 16, 64].map(|rows| time(load(rows, 32))).to_vec();
+        let found = Prices::measured(&short, &[time(load(1, 1024)), time(load(16, 1024))]);
+        for (rows, context) in [(1, 0), (5, 100), (16, 4000), (64, 32), (100, 2000)] {
+            let (want, got) = (
+                truth.price(load(rows, context)),
+                found.price(load(rows, context)),
+            );
+            assert!(
+                (got / want - 1.0).abs() < 1e-3,
+                "{rows} {context}: {got} not {want}"
+            );
+        }
+        assert!(Prices::measured(&[], &[]).price(load(2, 2)) > 0.0);
+    }
+
+    #[test]
+    fn steps_bend_the_curve_where_it_was_wrong_and_a_slow_machine_does_not() {
+        let guess = Prices::new(&[(1, 0.010), (16, 0.010), (64, 0.040)], 0.0, 0.0);
+        let truth = Prices::new(&[(1, 0.010), (16, 0.017), (64, 0.040)], 0.0, 0.0);
+        let ratio = |prices: &Prices| prices.price(load(16, 0)) / prices.price(load(1, 0));
+        for slow in [1.0, 3.0] {
+            let mut prices = guess.clone();
+            for step in 0..200 {
+                let load = load([1, 16][step % 2], 0);
+                prices.refine(load, Duration::from_secs_f64(slow * truth.price(load)));
+            }
+            assert!((ratio(&prices) - 1.6).abs() < 0.15, "{}", ratio(&prices));
+            let price = prices.price(load(1, 0));
+            assert!((price / (slow * 0.010) - 1.0).abs() < 0.1, "{price}");
+        }
+        let mut prices = guess.clone();
+        for _ in 0..50 {
+            prices.refine(load(16, 0), Duration::from_secs_f64(0.030));
+        }
+        let spoilt = ratio(&prices);
+        for _ in 0..2000 {
+            prices.refine(load(1, 0), Duration::from_secs_f64(0.010));
+        }
+        assert!(
+            ratio(&prices) <= spoilt && ratio(&prices) < 1.1,
+            "{}",
+            ratio(&prices)
+        );
+    }
+}
