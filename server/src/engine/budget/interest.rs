@@ -11,6 +11,9 @@ pub(crate) struct Interest {
     appetite: f32,
 }
 
+/// Pause after a draft that came true but was not worth verifying.
+const SHORT_PAUSE: u32 = 3;
+
 /// Longest pause: a text that begins to repeat itself is noticed within so many steps.
 const LONGEST_PAUSE: u32 = 15;
 
@@ -33,8 +36,13 @@ impl Interest {
                 self.left = left;
                 0
             }
-            None => (2.0 * self.appetite) as usize + 4,
+            None => (2.0 * self.appetite) as usize + 8,
         }
+    }
+
+    /// Cuts a pause short: what was drafted last came true.
+    pub(crate) fn wake(&mut self) {
+        self.left = self.left.min(SHORT_PAUSE);
     }
 
     /// Takes in what an answer was worth, against what asking cost, both in tokens.
@@ -79,8 +87,8 @@ mod tests {
     fn more_is_asked_for_than_was_verified_of_late() {
         let mut interest = Interest::default();
         (0..50).for_each(|_| interest.judge(1.0, 0.0, 2));
-        assert_eq!(interest.ask(), 8);
+        assert_eq!(interest.ask(), 12);
         interest.judge(1.0, 0.0, 8);
-        assert_eq!(interest.ask(), 20);
+        assert_eq!(interest.ask(), 24);
     }
 }

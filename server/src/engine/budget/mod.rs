@@ -8,6 +8,7 @@ mod calibration;
 mod choose;
 mod interest;
 mod prices;
+mod record;
 mod shadow;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use foretoken_draft::{Accepted, DraftTree};
 use foretoken_model::{SeqId, Token};
 
-use calibration::{Author, Calibration, Record};
+use calibration::{Author, Calibration, Records};
 use choose::choose;
 use interest::Interest;
 pub use prices::{Load, Prices};
@@ -78,8 +79,8 @@ pub struct Times {
 #[derive(Debug)]
 struct SequenceRecord {
     interest: Interest,
-    /// How the sequence does, compared to what the calibration expects.
-    trust: Record,
+    /// What came of its own guesses.
+    guesses: Records,
     shadow: Option<Shadow>,
     is_asked: bool,
 }
@@ -93,11 +94,8 @@ struct Pace {
     step: f64,
 }
 
-/// Promised hits that a sequence's record remembers.
-const SEQUENCE_MEMORY: f32 = 8.0;
-
-/// Hits that a sequence's record starts with.
-const SEQUENCE_PRIOR: f32 = 2.0;
+/// What a node has to bring for what it costs: where both are about equal, misjudgements lose more than luck gains.
+const MARGIN: f64 = 1.05;
 
 impl Budget {
     /// A policy that knows what forwards cost, and nothing of drafters and texts yet.
@@ -128,7 +126,7 @@ impl Budget {
             .entry(candidate.seq)
             .or_insert_with(|| SequenceRecord {
                 interest,
-                trust: Record::default(),
+                guesses: Records::default(),
                 shadow: None,
                 is_asked: false,
             });
@@ -153,7 +151,7 @@ impl Budget {
             .collect();
         let plain = self.plain_seconds(step);
         let tokens_per_second = self.pace.ratio() * step.candidates.len() as f64 / plain;
-        let chosen = choose(&self.prices, step, &worths, tokens_per_second);
+        let chosen = choose(&self.prices, step, &worths, MARGIN * tokens_per_second);
         let mut seconds = plain;
         for ((candidate, tree), choice) in step.candidates.iter().zip(trees).zip(chosen) {
             tree.truncate(choice.num_nodes);
@@ -229,27 +227,27 @@ impl Budget {
         let is_followed = emitted.all(|token: Token| shadow.follow(token, &mut verdicts));
         for Verdict { node, is_kept } in verdicts {
             let chance = chance(shadow.tree(), node);
-            let expected = self.calibration.correct(author, chance);
-            record.trust.learn(expected, is_kept, SEQUENCE_MEMORY);
-            self.calibration.learn(author, chance, is_kept);
+            self.calibration
+                .learn(author, &mut record.guesses, chance, is_kept);
         }
-        record.shadow = is_followed.then_some(shadow);
+        if shadow.came_true() {
+            record.interest.wake();
+        } else {
+            record.shadow = is_followed.then_some(shadow);
+        }
     }
 
     /// The chance of each node that it is reached and kept, as far as its drafter is to be believed. The root's is 1.
     fn worths(&self, candidate: &Candidate, tree: &DraftTree) -> Vec<f32> {
         let mut worths = vec![1.0; tree.num_nodes()];
-        let Some(author) = candidate.author() else {
+        let (Some(author), Some(record)) = (candidate.author(), self.records.get(&candidate.seq))
+        else {
             return worths;
         };
-        let trust = self
-            .records
-            .get(&candidate.seq)
-            .map_or(1.0, |record| record.trust.ratio(SEQUENCE_PRIOR));
         for node in 1..tree.num_nodes() {
-            let corrected =
-                self.calibration.correct(author, chance(tree, node)) * trust.min(MOST_TRUST);
-            worths[node] = worths[tree.parents()[node]] * corrected.min(1.0);
+            let chance = chance(tree, node);
+            let corrected = self.calibration.correct(author, &record.guesses, chance);
+            worths[node] = worths[tree.parents()[node]] * corrected;
         }
         worths
     }
@@ -269,9 +267,6 @@ impl Budget {
         self.prices.price(load) + self.rest_seconds * step.candidates.len() as f64
     }
 }
-
-/// A sequence is believed to do better than others, but not more than so much.
-const MOST_TRUST: f32 = 1.5;
 
 impl Candidate {
     fn author(&self) -> Option<Author> {

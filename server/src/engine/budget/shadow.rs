@@ -33,6 +33,13 @@ impl Shadow {
         &self.tree
     }
 
+    /// True if the text has followed the tree down to a leaf.
+    pub(crate) fn came_true(&self) -> bool {
+        let mut nodes = self.reached + 1..self.tree.num_nodes();
+        self.reached != DraftTree::ROOT
+            && !nodes.any(|node| self.tree.parents()[node] == self.reached)
+    }
+
     /// Follows the text by one token and judges the nodes that could have been it. False where the text leaves the
     /// tree.
     pub(crate) fn follow(&mut self, token: Token, verdicts: &mut Vec<Verdict>) -> bool {

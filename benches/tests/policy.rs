@@ -1,0 +1,149 @@
+//! Promise 2 on a simulated clock: speculation never costs, and brings nearly what the best fixed budget would.
+
+#![cfg(test)]
+
+use foretoken_benches::simulation::{Policy, Simulation, Skill, World, Yield, in_hindsight};
+use foretoken_server::engine::budget::Prices;
+
+const STEPS: usize = 600;
+
+/// Steps that the policy gets to know a world in.
+const LEARNING: usize = 100;
+
+/// A processor whose matrix units idle up to 16 rows, one where each row costs, a GPU that does not feel 200 rows.
+fn costs() -> [(&'static str, Prices); 3] {
+    [
+        (
+            "tiles",
+            Prices::new(&[(1, 4e-3), (16, 4.8e-3), (64, 9e-3)], 2e-9, 2e-8),
+        ),
+        (
+            "vectors",
+            Prices::new(
+                &[(1, 1e-3), (8, 1.3e-3), (16, 2.3e-3), (64, 9e-3)],
+                2e-9,
+                2e-8,
+            ),
+        ),
+        (
+            "gpu",
+            Prices::new(&[(1, 8e-3), (200, 8.6e-3), (800, 24e-3)], 1e-10, 1e-9),
+        ),
+    ]
+}
+
+fn world(costs: Prices, num_seqs: usize, skill: Skill) -> World {
+    World {
+        costs,
+        draft_seconds: 5e-6,
+        skills: vec![skill; num_seqs],
+        context_len: 500,
+        max_draft_tokens: 16,
+    }
+}
+
+fn honest(truth: f64) -> Skill {
+    Skill {
+        truth,
+        claim: truth as f32,
+    }
+}
+
+fn goodput(yields: &[Yield]) -> f64 {
+    yields.iter().copied().sum::<Yield>().goodput()
+}
+
+#[test]
+fn the_policy_never_costs_and_brings_what_the_best_fixed_budget_brings() {
+    let bragging = |truth| Skill { truth, claim: 0.95 };
+    let modest = |truth| Skill { truth, claim: 0.3 };
+    let skills = [0.05, 0.3, 0.6, 0.8, 0.95]
+        .into_iter()
+        .flat_map(|truth| [honest(truth), bragging(truth), modest(truth)])
+        .chain([bragging(0.0)]);
+    for skill in skills {
+        for (name, costs) in costs() {
+            for num_seqs in [1, 4, 16, 64] {
+                let world = world(costs.clone(), num_seqs, skill);
+                let (best, plain) = in_hindsight(&world);
+                let mut simulation = Simulation::new(world, Policy::budget(costs.clone()), 7);
+                simulation.run(LEARNING);
+                let ours = goodput(&simulation.run(STEPS));
+                let case = format!("{name}, {num_seqs} sequences, {skill:?}");
+                assert!(
+                    ours >= 0.995 * plain,
+                    "{case}: {:.4} of plain",
+                    ours / plain
+                );
+                assert!(
+                    ours >= 0.95 * best,
+                    "{case}: {:.4} of the best",
+                    ours / best
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_that_changes_is_followed_within_fifty_steps() {
+    let (copies, random) = (
+        honest(0.95),
+        Skill {
+            truth: 0.02,
+            claim: 0.95,
+        },
+    );
+    for (name, costs) in costs() {
+        for num_seqs in [1, 8] {
+            let mut simulation = Simulation::new(
+                world(costs.clone(), num_seqs, copies),
+                Policy::budget(costs.clone()),
+                3,
+            );
+            simulation.run(LEARNING);
+            for skill in [random, copies, random, copies] {
+                simulation.world.skills = vec![
+                    Skill {
+                        claim: 0.95,
+                        ..skill
+                    };
+                    num_seqs
+                ];
+                let (best, plain) = in_hindsight(&simulation.world);
+                simulation.run(50);
+                let after = goodput(&simulation.run(100));
+                assert!(
+                    after >= 0.9 * best,
+                    "{name}, {skill:?}: {:.3} of the best",
+                    after / best
+                );
+                assert!(
+                    after >= 0.99 * plain,
+                    "{name}, {skill:?}: {:.3} of plain",
+                    after / plain
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sequences_that_repeat_themselves_are_drafted_and_those_beside_them_are_not() {
+    for (name, costs) in costs() {
+        let mut world = world(
+            costs.clone(),
+            16,
+            Skill {
+                truth: 0.02,
+                claim: 0.9,
+            },
+        );
+        world.skills[3] = honest(0.9);
+        let (best, plain) = in_hindsight(&world);
+        let mut simulation = Simulation::new(world, Policy::budget(costs), 5);
+        simulation.run(LEARNING);
+        let ours = goodput(&simulation.run(STEPS));
+        assert!(ours >= 0.995 * best, "{name}: {ours} {plain} {best}");
+    }
+}
