@@ -149,10 +149,12 @@ async fn a_dead_engine_ends_every_stream_and_the_server() {
 
 #[expect(clippy::disallowed_methods, reason = "a test's own engine and server")]
 async fn dies_of(death: fn() -> candle_core::Result<()>, last_words: &str) {
-    let (frontend, mut inbox) = support::frontend(4);
-    // Says one token, then dies.
+    let (frontend, inbox) = support::frontend(4);
+    // Says one token, then dies; as the engine's, its inbox closes before its requests end.
     let thread = std::thread::spawn(move || {
-        let request = inbox.blocking_recv().unwrap();
+        let request;
+        let mut inbox = inbox;
+        request = inbox.blocking_recv().unwrap();
         request.events.try_send(event(5, None)).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         death()
