@@ -15,6 +15,8 @@ mod rotary;
 mod rows;
 mod silu_mul;
 mod simd;
+#[cfg(test)]
+mod tests;
 
 pub use add::add;
 pub use kv::{move_kv, write_kv};

@@ -12,28 +12,6 @@ pub(crate) trait Element: WithDType + Default {
     fn narrow(value: f32) -> Self;
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 
-    /// Inputs of a matrix product that are multiplied together, in one lane.
-    const GROUP: usize;
-    /// A group in every lane.
-    type Groups<V: Vector>: Copy;
-
-    /// Loads a group for each lane.
-    ///
-    /// # Safety
-    /// `GROUP * V::LANES` elements from `data` on are readable.
-    #[expect(unsafe_code, reason = "vector loads read through pointers")]
-    unsafe fn load_groups<V: Vector>(data: *const Self) -> Self::Groups<V>;
-
-    /// Puts one group into every lane.
-    ///
-    /// # Safety
-    /// `GROUP` elements from `data` on are readable.
-    #[expect(unsafe_code, reason = "vector loads read through pointers")]
-    unsafe fn splat_group<V: Vector>(data: *const Self) -> Self::Groups<V>;
-
-    /// `sum` plus the products of two groups, lane by lane.
-    fn add_products<V: Vector>(sum: V, a: Self::Groups<V>, b: Self::Groups<V>) -> V;
-
     /// Loads a vector's lanes.
     ///
     /// # Safety
@@ -66,28 +44,6 @@ impl Element for f32 {
         // SAFETY: the caller's promise.
         unsafe { V::load(data) }
     }
-
-    const GROUP: usize = 1;
-    type Groups<V: Vector> = V;
-
-    #[inline(always)]
-    #[expect(unsafe_code, reason = "vector loads read through pointers")]
-    unsafe fn load_groups<V: Vector>(data: *const Self) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load(data) }
-    }
-
-    #[inline(always)]
-    #[expect(unsafe_code, reason = "vector loads read through pointers")]
-    unsafe fn splat_group<V: Vector>(data: *const Self) -> V {
-        // SAFETY: the caller's promise.
-        V::splat(unsafe { *data })
-    }
-
-    #[inline(always)]
-    fn add_products<V: Vector>(sum: V, a: V, b: V) -> V {
-        sum.mul_add(a, b)
-    }
 }
 
 impl Element for bf16 {
@@ -98,7 +54,11 @@ impl Element for bf16 {
 
     #[inline(always)]
     fn narrow(value: f32) -> Self {
-        Self::from_f32(value)
+        // To the nearest, of two equally near ones to the even; without a branch, so that loops become vectors.
+        let bits = value.to_bits();
+        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        let quiet = bits >> 16 | 0x40;
+        Self::from_bits(if value.is_nan() { quiet } else { nearest } as u16)
     }
 
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
@@ -113,28 +73,6 @@ impl Element for bf16 {
     unsafe fn load<V: Vector>(data: *const Self) -> V {
         // SAFETY: the caller's promise.
         unsafe { V::load_bf16(data) }
-    }
-
-    const GROUP: usize = 2;
-    type Groups<V: Vector> = V::Pairs;
-
-    #[inline(always)]
-    #[expect(unsafe_code, reason = "vector loads read through pointers")]
-    unsafe fn load_groups<V: Vector>(data: *const Self) -> V::Pairs {
-        // SAFETY: the caller's promise.
-        unsafe { V::load_pairs(data) }
-    }
-
-    #[inline(always)]
-    #[expect(unsafe_code, reason = "vector loads read through pointers")]
-    unsafe fn splat_group<V: Vector>(data: *const Self) -> V::Pairs {
-        // SAFETY: the caller's promise.
-        V::splat_pair(unsafe { data.cast::<[Self; 2]>().read() })
-    }
-
-    #[inline(always)]
-    fn add_products<V: Vector>(sum: V, a: V::Pairs, b: V::Pairs) -> V {
-        sum.add_products(a, b)
     }
 }
 
@@ -167,6 +105,16 @@ impl<'a, T: Element> Rows<'a, T> {
             width,
             ..*self
         }
+    }
+
+    /// Row i starts at `i * stride`.
+    pub(crate) fn data(&self) -> &'a [T] {
+        self.data
+    }
+
+    /// Elements between the beginnings of two rows.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
     }
 
     #[inline(always)]

@@ -40,6 +40,38 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `LANES` elements from `data` on are writable.
     unsafe fn store(self, data: *mut f32);
+
+    /// Whole sums, one in each lane.
+    type Ints: Copy;
+    /// Four int8 numbers in each lane.
+    type Quads: Copy;
+    /// The same four int8 numbers in every lane.
+    type SplatQuad: Copy;
+    /// What `splat_quad`'s numbers are xored with: an instruction that takes them unsigned sees them 128 too large.
+    const BIAS: u8;
+
+    fn zero_ints() -> Self::Ints;
+    /// # Safety
+    /// `4 * LANES` elements from `data` on are readable.
+    unsafe fn load_quads(data: *const i8) -> Self::Quads;
+    fn splat_quad(quad: [i8; 4]) -> Self::SplatQuad;
+    /// `sums` plus the four products in each lane, exactly.
+    fn add_quads(sums: Self::Ints, a: Self::SplatQuad, b: Self::Quads) -> Self::Ints;
+    /// # Safety
+    /// `LANES` elements from `data` on are writable.
+    unsafe fn store_ints(sums: Self::Ints, data: *mut i32);
+}
+
+/// Asks for a cache line that is read soon; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch<T>(data: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(data.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = data;
 }
 
 /// Work that is compiled once for each kind of vector. `run` has to be `#[inline(always)]`.
@@ -75,6 +107,10 @@ enum Isa {
 }
 
 fn isa() -> Isa {
+    #[cfg(test)]
+    if let Some(forced) = FORCED.get() {
+        return forced;
+    }
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
@@ -83,7 +119,9 @@ fn isa() -> Isa {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq");
-            if avx512 && is_x86_feature_detected!("avx512bf16") {
+            let products =
+                is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni");
+            if avx512 && products {
                 return Isa::Avx512Bf16;
             }
             if avx512 {
@@ -176,6 +214,43 @@ impl Vector for Portable {
         // SAFETY: the caller's promise.
         unsafe { data.cast::<[f32; 8]>().write_unaligned(self.0) }
     }
+
+    type Ints = [i32; 8];
+    type Quads = [[i8; 4]; 8];
+    type SplatQuad = [i8; 4];
+    const BIAS: u8 = 0;
+
+    #[inline(always)]
+    fn zero_ints() -> Self::Ints {
+        [0; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(data: *const i8) -> Self::Quads {
+        // SAFETY: the caller's promise.
+        unsafe { data.cast::<Self::Quads>().read() }
+    }
+
+    #[inline(always)]
+    fn splat_quad(quad: [i8; 4]) -> Self::SplatQuad {
+        quad
+    }
+
+    #[inline(always)]
+    fn add_quads(mut sums: Self::Ints, a: Self::SplatQuad, b: Self::Quads) -> Self::Ints {
+        for (sum, b) in sums.iter_mut().zip(b) {
+            for (a, b) in a.into_iter().zip(b) {
+                *sum += i32::from(a) * i32::from(b);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn store_ints(sums: Self::Ints, data: *mut i32) {
+        // SAFETY: the caller's promise.
+        unsafe { data.cast::<[i32; 8]>().write_unaligned(sums) }
+    }
 }
 
 #[inline(always)]
@@ -185,6 +260,37 @@ fn widen(value: bf16) -> f32 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs a test with every kind of vector that this processor has, by name, on a single thread.
+#[cfg(test)]
+pub(crate) fn on_every_kind(mut test: impl FnMut(&'static str) + Send) {
+    let mut kinds = vec![("portable", Isa::Portable)];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let best = isa();
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            kinds.push(("avx2", Isa::Avx2));
+        }
+        if matches!(best, Isa::Avx512 | Isa::Avx512Bf16) {
+            kinds.push(("avx512", Isa::Avx512));
+        }
+        if matches!(best, Isa::Avx512Bf16) {
+            kinds.push(("avx512_bf16", best));
+        }
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+    pool.build().unwrap().install(|| {
+        for (name, kind) in kinds {
+            FORCED.set(Some(kind));
+            test(name);
+        }
+    });
+}
 
 #[cfg(test)]
 mod tests {
@@ -224,9 +330,7 @@ mod tests {
         }
     }
 
-    fn check(kind: &str, run: impl FnOnce(Probe<'_>)) {
-        let mut results = Vec::new();
-        run(Probe(&mut results));
+    fn check(kind: &str, results: &[(&str, Vec<f32>)]) {
         let lanes = results[0].1.len();
         let lane = |f: fn(f32) -> f32| -> Vec<f32> { (0..lanes).map(|i| f(i as f32)).collect() };
         let expected = [
@@ -247,21 +351,10 @@ mod tests {
 
     #[test]
     fn every_kind_of_vector_that_runs_here_computes_the_same() {
-        check("portable", |probe| probe.run::<Portable>());
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the flags were seen.
-                check("avx2", |probe| unsafe { x86::avx2(probe) });
-            }
-            if matches!(isa(), Isa::Avx512 | Isa::Avx512Bf16) {
-                // SAFETY: the flags were seen.
-                check("avx512", |probe| unsafe { x86::avx512(probe) });
-            }
-            if matches!(isa(), Isa::Avx512Bf16) {
-                // SAFETY: the flags were seen.
-                check("avx512_bf16", |probe| unsafe { x86::avx512_bf16(probe) });
-            }
-        }
+        on_every_kind(|kind| {
+            let mut results = Vec::new();
+            dispatch(Probe(&mut results));
+            check(kind, &results);
+        });
     }
 }

@@ -16,7 +16,7 @@ pub(super) unsafe fn avx512<K: Kernel>(kernel: K) {
 
 /// # Safety
 /// The processor has the features named.
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx512vnni,avx2,fma")]
 pub(super) unsafe fn avx512_bf16<K: Kernel>(kernel: K) {
     kernel.run::<Avx512<true>>();
 }
@@ -28,12 +28,12 @@ pub(super) unsafe fn avx2<K: Kernel>(kernel: K) {
     kernel.run::<Avx2>();
 }
 
-/// `BF16`: the processor multiplies pairs of bfloat16 numbers by itself.
+/// `PRODUCTS`: the processor adds up products of bfloat16 pairs and int8 quads by itself.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512<const BF16: bool>(__m512);
+pub(crate) struct Avx512<const PRODUCTS: bool>(__m512);
 
 // SAFETY of this block: these are only used below `avx512` and `avx512_bf16`, by whose features they are.
-impl<const BF16: bool> Vector for Avx512<BF16> {
+impl<const PRODUCTS: bool> Vector for Avx512<PRODUCTS> {
     const LANES: usize = 16;
 
     type Pairs = __m512i;
@@ -88,7 +88,7 @@ impl<const BF16: bool> Vector for Avx512<BF16> {
     #[inline(always)]
     fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
         unsafe {
-            if BF16 {
+            if PRODUCTS {
                 // Vectors of bfloat16 have a type of their own, of the same bits.
                 let bf16s = |pairs| transmute::<__m512i, __m512bh>(pairs);
                 return Self(_mm512_dpbf16_ps(self.0, bf16s(a), bf16s(b)));
@@ -105,6 +105,56 @@ impl<const BF16: bool> Vector for Avx512<BF16> {
     unsafe fn store(self, data: *mut f32) {
         unsafe { _mm512_storeu_ps(data, self.0) }
     }
+
+    type Ints = __m512i;
+    type Quads = __m512i;
+    type SplatQuad = [__m512i; 2];
+    const BIAS: u8 = if PRODUCTS { 0x80 } else { 0 };
+
+    #[inline(always)]
+    fn zero_ints() -> Self::Ints {
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(data: *const i8) -> Self::Quads {
+        unsafe { _mm512_loadu_si512(data.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_quad(quad: [i8; 4]) -> Self::SplatQuad {
+        unsafe {
+            if PRODUCTS {
+                return [_mm512_set1_epi32(i32::from_ne_bytes(quad.map(|byte| byte as u8))); 2];
+            }
+            split_quad(quad).map(|pair| _mm512_set1_epi32(pair))
+        }
+    }
+
+    #[inline(always)]
+    fn add_quads(sums: Self::Ints, a: Self::SplatQuad, b: Self::Quads) -> Self::Ints {
+        unsafe {
+            if PRODUCTS {
+                return _mm512_dpbusd_epi32(sums, a[0], b);
+            }
+            let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b));
+            let sums = _mm512_add_epi32(sums, _mm512_madd_epi16(even, a[0]));
+            _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_srai_epi16::<8>(b), a[1]))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_ints(sums: Self::Ints, data: *mut i32) {
+        unsafe { _mm512_storeu_si512(data.cast(), sums) }
+    }
+}
+
+/// The first and third byte of a quad as a pair of 16-bit numbers, and the second and fourth: products of such pairs
+/// with pairs of bytes, spread in the same way, are added without saturation.
+#[inline(always)]
+fn split_quad([a, b, c, d]: [i8; 4]) -> [i32; 2] {
+    let pair = |low: i8, high: i8| i32::from(high) << 16 | i32::from(low) & 0xffff;
+    [pair(a, c), pair(b, d)]
 }
 
 /// The bits of a pair's second number.
@@ -188,5 +238,39 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn store(self, data: *mut f32) {
         unsafe { _mm256_storeu_ps(data, self.0) }
+    }
+
+    type Ints = __m256i;
+    type Quads = __m256i;
+    type SplatQuad = [__m256i; 2];
+    const BIAS: u8 = 0;
+
+    #[inline(always)]
+    fn zero_ints() -> Self::Ints {
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(data: *const i8) -> Self::Quads {
+        unsafe { _mm256_loadu_si256(data.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_quad(quad: [i8; 4]) -> Self::SplatQuad {
+        unsafe { split_quad(quad).map(|pair| _mm256_set1_epi32(pair)) }
+    }
+
+    #[inline(always)]
+    fn add_quads(sums: Self::Ints, a: Self::SplatQuad, b: Self::Quads) -> Self::Ints {
+        unsafe {
+            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b));
+            let sums = _mm256_add_epi32(sums, _mm256_madd_epi16(even, a[0]));
+            _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_srai_epi16::<8>(b), a[1]))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_ints(sums: Self::Ints, data: *mut i32) {
+        unsafe { _mm256_storeu_si256(data.cast(), sums) }
     }
 }

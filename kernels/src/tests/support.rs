@@ -83,16 +83,14 @@ pub(crate) fn same_in_any_company(
     op: impl Fn(usize, usize) -> Tensor + Sync,
 ) {
     let whole = with_threads(1, || bits(&op(0, rows)));
-    assert_eq!(
-        with_threads(2, || bits(&op(0, rows))),
-        whole,
+    assert!(
+        with_threads(2, || bits(&op(0, rows))) == whole,
         "{name}: two threads"
     );
-    for size in [1, 2, 3, 5, 7, 16, 33] {
-        for start in (0..rows.saturating_sub(size - 1)).step_by(5) {
-            assert_eq!(
-                bits(&op(start, size)),
-                whole[start..start + size],
+    for size in [1, 2, 3, 5, 7, 16, 33, 64] {
+        for start in (0..rows.saturating_sub(size - 1)).step_by(5 + size / 2) {
+            assert!(
+                bits(&op(start, size)) == whole[start..start + size],
                 "{name}: rows {start}..{}",
                 start + size
             );

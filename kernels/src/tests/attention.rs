@@ -1,9 +1,9 @@
 //! Attention over the paged cache.
 
+use crate::{Linear, Paging, add, paged_attention, rms_norm, silu_mul};
 use candle_core::DType;
-use foretoken_kernels::{Linear, Paging, add, paged_attention, rms_norm, silu_mul};
 
-use crate::support::{DTYPES, matrix, same_in_any_company, unit_roundoff, wide, written};
+use super::support::{DTYPES, matrix, same_in_any_company, unit_roundoff, wide, written};
 
 /// Two sequences over a cache of blocks out of order; the second has a tree behind its 9 tokens.
 fn paging() -> Paging {

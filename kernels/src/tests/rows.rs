@@ -1,9 +1,9 @@
 //! Ops that work row by row, or on the cache's rows.
 
+use crate::{move_kv, rms_norm, rotate, silu_mul, write_kv};
 use candle_core::{Device, Tensor};
-use foretoken_kernels::{move_kv, rms_norm, rotate, silu_mul, write_kv};
 
-use crate::support::{DTYPES, bits, matrix, same_in_any_company, unit_roundoff, wide, written};
+use super::support::{DTYPES, bits, matrix, same_in_any_company, unit_roundoff, wide, written};
 
 #[test]
 fn rms_norm_divides_by_the_root_of_the_mean_square() {

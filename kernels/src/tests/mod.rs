@@ -1,7 +1,5 @@
 //! Every op against double precision, and every row against itself in other company: nasty inputs, odd sizes.
 
-#![cfg(test)]
-
 mod attention;
 mod linear;
 mod rows;

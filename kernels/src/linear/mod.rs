@@ -1,0 +1,205 @@
+//! `Linear`: rows times a weight matrix transposed.
+//!
+//! The matrix is packed once at load into panels of [`PANEL`] outputs, whose weights for one group of inputs (one in
+//! float32, two in bfloat16, four in int8) lie side by side: a vector's lanes are outputs, so each output is summed by
+//! one lane over the inputs in rising order. That order depends on nothing but the input width; blocks of rows and
+//! panels only share loads.
+
+mod block;
+mod int8;
+mod weight;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+
+use crate::rows::{Element, Rows, output, with_element};
+use block::multiply;
+use int8::{Int8Rows, Scales};
+use weight::Weight;
+
+/// Outputs of a panel: the lanes of the widest vector.
+pub(crate) const PANEL: usize = 16;
+
+/// A weight matrix, packed.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    panels: Tensor, // [panels, in / GROUP, PANEL * GROUP], `in` filled up with zeros; int8 as unsigned bytes
+    scales: Option<Scales>,
+    num_inputs: usize,
+    num_outputs: usize,
+}
+
+impl Linear {
+    /// Packs a matrix of `[out, in]`, float32 or bfloat16.
+    pub fn pack(weight: &Tensor) -> Result<Self> {
+        let group = with_element!(weight.dtype(), T, T::GROUP);
+        Ok(Self {
+            panels: panels(weight, group)?,
+            scales: None,
+            num_inputs: weight.dim(1)?,
+            num_outputs: weight.dim(0)?,
+        })
+    }
+
+    /// Rounds a matrix of `[out, in]` to int8, with a scale for each output, and packs it.
+    ///
+    /// Products round their rows to int8 too, with a scale for each row, so that sums are whole numbers: exact, and the
+    /// same on every processor. With `s` for a largest magnitude over 127, a product differs from the unrounded one by
+    /// at most `in * (s_x |w| + s_w |x| + s_x s_w / 2) / 2` for the largest magnitudes |x| and |w|.
+    pub fn quantize(weight: &Tensor) -> Result<Self> {
+        let (num_outputs, num_inputs) = weight.dims2()?;
+        let (bytes, scales) = int8::quantize(weight)?;
+        Ok(Self {
+            panels: panels(&bytes, i8::GROUP)?,
+            scales: Some(scales),
+            num_inputs,
+            num_outputs,
+        })
+    }
+
+    /// `y = x` times the matrix transposed.
+    ///
+    /// `x`: `[rows, in]` of the matrix's dtype, or of any if it is int8; `y`: `[rows, out]` of any dtype. Accumulated in
+    /// float32, in int8 exactly.
+    pub fn forward(&self, x: &Tensor, y: &Tensor) -> Result<()> {
+        y.inplace_op3(x, &self.panels, &Product(self))
+    }
+
+    /// `y =` the matrix's rows by index, as an embedding is read. `[indices, in]` of the matrix's dtype, or of any if it
+    /// is int8.
+    pub fn rows(&self, indices: &[u32], y: &Tensor) -> Result<()> {
+        let gather = Gather {
+            linear: self,
+            indices,
+        };
+        y.inplace_op2(&self.panels, &gather)
+    }
+
+    /// Bytes of the packed matrix: what a product reads.
+    pub fn num_bytes(&self) -> usize {
+        self.panels.elem_count() * self.panels.dtype().size_in_bytes()
+    }
+}
+
+/// `[out, in]` to `[panels, in / group, PANEL * group]`, filled up with zeros.
+fn panels(weight: &Tensor, group: usize) -> Result<Tensor> {
+    let (num_outputs, num_inputs) = weight.dims2()?;
+    let (num_panels, num_groups) = (num_outputs.div_ceil(PANEL), num_inputs.div_ceil(group));
+    weight
+        .pad_with_zeros(0, 0, num_panels * PANEL - num_outputs)?
+        .pad_with_zeros(1, 0, num_groups * group - num_inputs)?
+        .reshape((num_panels, PANEL, num_groups, group))?
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape((num_panels, num_groups, PANEL * group))
+}
+
+/// All elements of a packed matrix.
+fn elements<'a, T: Weight>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    let start = layout.start_offset();
+    Ok(&T::slice(storage)?[start..start + layout.shape().elem_count()])
+}
+
+struct Product<'a>(&'a Linear);
+
+impl InplaceOp3 for Product<'_> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        yl: &Layout,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<()> {
+        let Linear {
+            num_inputs,
+            num_outputs,
+            ..
+        } = *self.0;
+        with_element!(x.dtype(), T, {
+            let x = Rows::<T>::new(x, xl)?;
+            if x.width != num_inputs {
+                bail!(
+                    "linear: rows of {} inputs, weights for {num_inputs}",
+                    x.width
+                );
+            }
+            with_element!(y.dtype(), U, {
+                let y = output::<U>(y, yl, (x.num_rows, num_outputs))?;
+                match &self.0.scales {
+                    None => weight::with_filled(x, |x| {
+                        multiply(x, elements::<T>(w, wl)?, &(), num_outputs, y);
+                        Ok(())
+                    }),
+                    Some(scales) => Int8Rows::with(x, |x, rows| {
+                        let finish = scales.with_rows(rows);
+                        multiply(x, elements::<i8>(w, wl)?, &finish, num_outputs, y);
+                        Ok(())
+                    }),
+                }
+            })
+        })
+    }
+}
+
+struct Gather<'a> {
+    linear: &'a Linear,
+    indices: &'a [u32],
+}
+
+impl Gather<'_> {
+    /// Where a matrix row's groups lie, one after another.
+    fn row<'a, T: Weight>(
+        &self,
+        elements: &'a [T],
+        index: u32,
+    ) -> Result<impl Iterator<Item = &'a T> + use<'a, T>> {
+        let Linear {
+            num_inputs,
+            num_outputs,
+            ..
+        } = *self.linear;
+        let index = index as usize;
+        if index >= num_outputs {
+            bail!("row {index} of a matrix of {num_outputs}");
+        }
+        let panel_len = num_inputs.next_multiple_of(T::GROUP) * PANEL;
+        let panel = &elements[index / PANEL * panel_len..][..panel_len];
+        let lane = index % PANEL * T::GROUP;
+        let groups = panel.chunks_exact(PANEL * T::GROUP);
+        Ok(groups.flat_map(move |group| &group[lane..lane + T::GROUP]))
+    }
+}
+
+impl InplaceOp2 for Gather<'_> {
+    fn name(&self) -> &'static str {
+        "linear-rows"
+    }
+
+    fn cpu_fwd(&self, y: &mut CpuStorage, yl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<()> {
+        let num_inputs = self.linear.num_inputs;
+        with_element!(y.dtype(), T, {
+            let y = output::<T>(y, yl, (self.indices.len(), num_inputs))?;
+            for (&index, y) in self.indices.iter().zip(y.chunks_exact_mut(num_inputs)) {
+                match &self.linear.scales {
+                    None => {
+                        let row = self.row(elements::<T>(w, wl)?, index)?;
+                        y.iter_mut().zip(row).for_each(|(y, &w)| *y = w);
+                    }
+                    Some(scales) => {
+                        let row = self.row(elements::<i8>(w, wl)?, index)?;
+                        let scale = scales.of_output(index as usize);
+                        let wide = |(y, &w): (&mut T, &i8)| *y = T::narrow(f32::from(w) * scale);
+                        y.iter_mut().zip(row).for_each(wide);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
