@@ -13,7 +13,8 @@ pub fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_199_9e-3;
@@ -22,7 +23,9 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 0.166_666_65;
     let p = p * r + 0.5;
     let y = p * (r * r) + r + 1.0;
-    y * f32::from_bits((((n as i32) + 127) as u32) << 23)
+    // The integer stands in the last bits of the shifted number already.
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits());
+    y * f32::from_bits(exponent.wrapping_add(127) << 23)
 }
 
 /// The natural logarithm of a positive normal number, within 2 units in the last place.

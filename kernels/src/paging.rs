@@ -1,5 +1,7 @@
 //! Where the rows of a batch find their keys and values in the paged cache.
 
+use std::ops::Range;
+
 use candle_core::{Result, bail};
 
 /// A flat batch of rows over a paged cache, several sequences one after another.
@@ -74,34 +76,17 @@ impl Paging {
         Ok(())
     }
 
-    /// The cache slots of the positions 0..=p that `row` sees, in order.
-    pub(crate) fn slots(&self, row: usize, slots: &mut Vec<u32>) {
-        let seq = self.seqs[row];
-        let table = &self.block_tables[self.table_starts[seq]..self.table_starts[seq + 1]];
-        let (position, context_len) = (self.positions[row], self.context_lens[seq]);
+    /// The cache slot of a slot of a sequence.
+    #[inline(always)]
+    pub(crate) fn slot(&self, seq: usize, slot: usize) -> u32 {
+        let table = &self.block_tables[self.table_starts[seq]..];
+        table[slot / self.block_size] * self.block_size as u32 + (slot % self.block_size) as u32
+    }
+
+    /// The cache slots of a range of a sequence's slots, in order.
+    #[inline(always)]
+    pub(crate) fn locate(&self, seq: usize, range: Range<usize>, slots: &mut Vec<u32>) {
         slots.clear();
-        for (index, &block) in table.iter().enumerate() {
-            let first = index * self.block_size;
-            if first > position.min(context_len.saturating_sub(1)) {
-                break;
-            }
-            let count = (position + 1)
-                .min(context_len)
-                .saturating_sub(first)
-                .min(self.block_size);
-            let start = block * self.block_size as u32;
-            slots.extend(start..start + count as u32);
-        }
-        if position >= context_len {
-            let mut mask = self.ancestors[row];
-            while mask != 0 {
-                let slot = context_len + mask.trailing_zeros() as usize;
-                slots.push(
-                    table[slot / self.block_size] * self.block_size as u32
-                        + (slot % self.block_size) as u32,
-                );
-                mask &= mask - 1;
-            }
-        }
+        slots.extend(range.map(|slot| self.slot(seq, slot)));
     }
 }

@@ -97,16 +97,6 @@ impl<'a, T: Element> Rows<'a, T> {
         })
     }
 
-    /// Columns `start..start + width` of every row.
-    pub(crate) fn columns(&self, start: usize, width: usize) -> Self {
-        assert!(start + width <= self.width);
-        Self {
-            data: self.data.get(start..).unwrap_or_default(),
-            width,
-            ..*self
-        }
-    }
-
     /// Row i starts at `i * stride`.
     pub(crate) fn data(&self) -> &'a [T] {
         self.data

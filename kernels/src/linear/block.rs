@@ -8,10 +8,11 @@
 use std::ops::Range;
 
 use super::PANEL;
+use super::tile::{Ahead, sums};
 use super::weight::{Filled, Weight};
 use crate::parallel::{Disjoint, split};
 use crate::rows::Element;
-use crate::simd::{Kernel, Vector, dispatch, prefetch};
+use crate::simd::{Kernel, Vector, dispatch};
 
 /// Rows of a tile.
 const TILE: usize = 6;
@@ -49,13 +50,6 @@ struct Block<'a, 'f, T: Weight, U> {
     num_outputs: usize,
     range: Range<usize>,
     out: &'a Disjoint<U>, // [rows, out]
-}
-
-/// Where to fetch from, and how much further with each group of inputs; no further than the first line if that is 0.
-#[derive(Clone, Copy)]
-struct Ahead<T> {
-    data: *const T,
-    per_group: usize,
 }
 
 impl<T: Weight, U: Element> Kernel for Block<'_, '_, T, U> {
@@ -112,7 +106,7 @@ impl<T: Weight, U: Element> Block<'_, '_, T, U> {
         }
     }
 
-    /// `R` rows by `P` panels. Plain loops, because a closure would not be compiled with the vector's instructions.
+    /// `R` rows by `P` panels.
     #[inline(always)]
     fn tile<V: Vector, const R: usize, const P: usize>(
         &self,
@@ -125,28 +119,11 @@ impl<T: Weight, U: Element> Block<'_, '_, T, U> {
         let w = &self.panels[panel * stride..][..P * stride];
         // A panel is one vector of the widest kind, or several.
         for part in (0..PANEL).step_by(V::LANES) {
-            let mut sums = [[T::zero::<V>(); P]; R];
-            let mut w = w[part * T::GROUP..].as_ptr();
-            let mut next = ahead.data;
-            for input in (0..width).step_by(T::GROUP) {
-                prefetch(next);
-                prefetch(next.wrapping_add(PANEL * T::GROUP));
-                next = next.wrapping_add(ahead.per_group);
-                // SAFETY: a group's weights end within their panel, a group of inputs within its row.
-                unsafe {
-                    let mut weights = [T::load_groups::<V>(w); P];
-                    for (p, weights) in weights.iter_mut().enumerate() {
-                        *weights = T::load_groups::<V>(w.add(p * stride));
-                    }
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let x = T::splat_group::<V>(x.as_ptr().add(r * self.x.stride + input));
-                        for (sum, &weights) in sums.iter_mut().zip(&weights) {
-                            *sum = T::add_products::<V>(*sum, x, weights);
-                        }
-                    }
-                }
-                w = w.wrapping_add(PANEL * T::GROUP);
-            }
+            let w = w[part * T::GROUP..].as_ptr();
+            // SAFETY: sliced to `R` rows and `P` panels.
+            let sums = unsafe {
+                sums::<T, V, R, P>((x.as_ptr(), self.x.stride), (w, stride), width, ahead)
+            };
             for (r, sums) in sums.into_iter().enumerate() {
                 for (p, sums) in sums.into_iter().enumerate() {
                     self.store::<V>(row + r, (panel + p) * PANEL + part, sums);

@@ -7,7 +7,8 @@
 
 mod block;
 mod int8;
-mod weight;
+pub(crate) mod tile;
+pub(crate) mod weight;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};

@@ -1,0 +1,153 @@
+//! `paged_attention`: softmax attention of a flat batch of rows over keys and values in a paged cache.
+//!
+//! A row gathers its keys by position, so it does the same arithmetic wherever they lie: in one block or many,
+//! committed or in a draft tree, written this step or long ago. Keys are gone through in spans of [`SPAN`] positions
+//! counted from the sequence's start; sums go in rising order of position.
+
+mod scratch;
+mod softmax;
+mod unit;
+
+use std::ops::Range;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
+
+use crate::linear::weight::Weight;
+use crate::paging::Paging;
+use crate::parallel::{Disjoint, split};
+use crate::rows::{Element, Rows, output, with_element};
+use crate::simd::dispatch;
+use unit::{Attend, Shape};
+
+/// Positions whose scores are taken together.
+const SPAN: usize = 64;
+
+/// Attention with `heads` query heads over as many or fewer (grouped) heads of keys and values.
+///
+/// `q`, `y`: `[rows, heads * head_dim]`, `cache`: `[slots, 2 * kv_heads * head_dim]`, in each slot the keys of all
+/// heads, then the values, all of one dtype. Scores are divided by the root of `head_dim`.
+pub fn paged_attention(
+    q: &Tensor,     // [rows, heads * head_dim]
+    cache: &Tensor, // [slots, 2 * kv_heads * head_dim]
+    paging: &Paging,
+    head_dim: usize,
+    y: &Tensor, // [rows, heads * head_dim]
+) -> Result<()> {
+    y.inplace_op3(q, cache, &PagedAttention { paging, head_dim })
+}
+
+struct PagedAttention<'a> {
+    paging: &'a Paging,
+    head_dim: usize,
+}
+
+impl InplaceOp3 for PagedAttention<'_> {
+    fn name(&self) -> &'static str {
+        "paged_attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        yl: &Layout,
+        q: &CpuStorage,
+        ql: &Layout,
+        cache: &CpuStorage,
+        cl: &Layout,
+    ) -> Result<()> {
+        with_element!(q.dtype(), T, {
+            let (q, cache) = (Rows::<T>::new(q, ql)?, Rows::<T>::new(cache, cl)?);
+            self.check(&q, &cache)?;
+            let y = output::<T>(y, yl, (q.num_rows, q.width))?;
+            self.attend(q, cache, y);
+            Ok(())
+        })
+    }
+}
+
+impl PagedAttention<'_> {
+    fn check<T: Element>(&self, q: &Rows<'_, T>, cache: &Rows<'_, T>) -> Result<()> {
+        let head_dim = self.head_dim.max(1);
+        let (kv_heads, heads) = (cache.width / (2 * head_dim), q.width / head_dim);
+        if kv_heads * 2 * self.head_dim != cache.width
+            || heads * self.head_dim != q.width
+            || kv_heads == 0
+            || !heads.is_multiple_of(kv_heads)
+        {
+            bail!(
+                "queries of width {} and a cache of width {} for heads of {}",
+                q.width,
+                cache.width,
+                self.head_dim
+            );
+        }
+        if q.num_rows != self.paging.num_rows() {
+            bail!(
+                "{} rows of queries for {} positions",
+                q.num_rows,
+                self.paging.num_rows()
+            );
+        }
+        self.paging.check(cache.num_rows)
+    }
+
+    fn attend<T: Element + Weight>(&self, q: Rows<'_, T>, cache: Rows<'_, T>, y: &mut [T]) {
+        let shape = Shape {
+            head_dim: self.head_dim,
+            kv_heads: cache.width / (2 * self.head_dim),
+            group: 2 * q.width / cache.width,
+        };
+        let units = units(self.paging, shape);
+        let num_keys: usize = units.iter().map(|unit| unit.num_keys).sum();
+        let out = Disjoint::new(y);
+        let cost = 2 * num_keys * shape.group * self.head_dim;
+        split(units.len(), 1, cost, |range| {
+            dispatch(Attend {
+                paging: self.paging,
+                shape,
+                q,
+                cache,
+                units: &units[range],
+                out: &out,
+            });
+        });
+    }
+}
+
+/// A few rows of one sequence and the query heads that share one head of keys and values.
+#[derive(Clone, Debug)]
+struct Unit {
+    rows: Range<usize>,
+    kv_head: usize,
+    /// Keys that the rows see, summed over the rows.
+    num_keys: usize,
+}
+
+/// Most rows of a unit: they share what is loaded of keys and values.
+const UNIT: usize = 16;
+
+/// Cuts the batch into units, in an order that lets equal shares of them be equal shares of the work.
+fn units(paging: &Paging, shape: Shape) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut start = 0;
+    while start < paging.num_rows() {
+        let same_seq = |row: &usize| paging.seqs[*row] == paging.seqs[start];
+        let end = start
+            + (start..paging.num_rows())
+                .take(UNIT)
+                .take_while(same_seq)
+                .count();
+        let num_keys = paging.positions[start..end]
+            .iter()
+            .map(|position| position + 1)
+            .sum();
+        units.extend((0..shape.kv_heads).map(|kv_head| Unit {
+            rows: start..end,
+            kv_head,
+            num_keys,
+        }));
+        start = end;
+    }
+    units
+}

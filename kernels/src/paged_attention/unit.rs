@@ -1,0 +1,452 @@
+//! The attention of a few rows of one sequence over one head of keys and values.
+
+#![expect(
+    unsafe_code,
+    reason = "the inner loops read through pointers and threads write disjoint rows"
+)]
+
+use std::ops::Range;
+
+use super::scratch::Scratch;
+use super::{SPAN, Unit};
+use crate::linear::PANEL;
+use crate::linear::tile::{Ahead, sums};
+use crate::linear::weight::Weight;
+use crate::paging::Paging;
+use crate::parallel::Disjoint;
+use crate::rows::{Element, Rows};
+use crate::simd::{Kernel, Vector};
+
+/// Heads of a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) head_dim: usize,
+    pub(crate) kv_heads: usize,
+    /// Query heads for each head of keys and values.
+    pub(crate) group: usize,
+}
+
+/// The attention of some units.
+pub(crate) struct Attend<'a, T> {
+    pub(crate) paging: &'a Paging,
+    pub(crate) shape: Shape,
+    pub(crate) q: Rows<'a, T>,
+    pub(crate) cache: Rows<'a, T>,
+    pub(crate) units: &'a [Unit],
+    pub(crate) out: &'a Disjoint<T>,
+}
+
+impl<T: Element + Weight> Kernel for Attend<'_, T> {
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let mut scratch = Scratch::take();
+        for unit in self.units {
+            self.unit::<V>(unit, &mut scratch);
+        }
+        scratch.keep();
+    }
+}
+
+impl<T: Element + Weight> Attend<'_, T> {
+    /// All spans, from the sequence's start on, of those rows that see them.
+    #[inline(always)]
+    fn unit<V: Vector>(&self, unit: &Unit, scratch: &mut Scratch) {
+        let num_words = self.shape.head_dim.div_ceil(T::GROUP);
+        scratch.start(unit.rows.len() * self.shape.group, self.shape, num_words);
+        self.copy_queries(unit, scratch);
+        let seq = self.paging.seqs[unit.rows.start];
+        let context_len = self.paging.context_lens[seq];
+        let positions = &self.paging.positions[unit.rows.clone()];
+        let last = positions.iter().copied().max().unwrap_or_default();
+        if last >= context_len {
+            self.score_tree::<V>(unit, context_len, scratch);
+        }
+        for start in (0..=last).step_by(SPAN) {
+            // The rows whose keys in this span all lie in the same slots, and those that see some of them elsewhere,
+            // or not all.
+            let is_whole = |position: usize| start + SPAN <= context_len.min(position + 1);
+            let committed = context_len.min(last + 1).saturating_sub(start).min(SPAN);
+            self.score_committed::<V>(unit, start..start + committed, scratch);
+            let mut row = 0;
+            while row < positions.len() {
+                let whole = positions[row..]
+                    .iter()
+                    .take_while(|&&position| is_whole(position));
+                match whole.count() {
+                    0 => {
+                        self.mix_row::<V>(unit, row, start, scratch);
+                        row += 1;
+                    }
+                    num_rows => {
+                        self.mix_whole::<V>(unit, row..row + num_rows, start, scratch);
+                        row += num_rows;
+                    }
+                }
+            }
+        }
+        self.finish(unit, scratch);
+    }
+
+    /// The unit's queries, one after another, filled up with zeros to whole groups.
+    fn copy_queries(&self, unit: &Unit, scratch: &mut Scratch) {
+        let Shape {
+            head_dim, group, ..
+        } = self.shape;
+        let stride = head_dim.next_multiple_of(T::GROUP);
+        let queries = words_as::<T>(&mut scratch.queries);
+        let first = unit.kv_head * group * head_dim;
+        for (row, queries) in unit
+            .rows
+            .clone()
+            .zip(queries.chunks_exact_mut(group * stride))
+        {
+            let q = &self.q.row(row)[first..][..group * head_dim];
+            for (q, query) in q
+                .chunks_exact(head_dim)
+                .zip(queries.chunks_exact_mut(stride))
+            {
+                query[..head_dim].copy_from_slice(q);
+                query[head_dim..].fill(T::default());
+            }
+        }
+    }
+
+    /// Scores of all queries with the keys of the tree's slots.
+    #[inline(always)]
+    fn score_tree<V: Vector>(&self, unit: &Unit, context_len: usize, scratch: &mut Scratch) {
+        let seen = unit.rows.clone().fold(0, |seen, row| {
+            let in_tree = self.paging.positions[row] >= context_len;
+            seen | if in_tree {
+                self.paging.ancestors[row]
+            } else {
+                0
+            }
+        });
+        let num_nodes = 64 - u64::leading_zeros(seen) as usize;
+        let seq = self.paging.seqs[unit.rows.start];
+        self.paging.locate(
+            seq,
+            context_len..context_len + num_nodes,
+            &mut scratch.slots,
+        );
+        self.score::<V>(unit, scratch);
+        std::mem::swap(&mut scratch.scores, &mut scratch.tree_scores);
+    }
+
+    /// Scores of all queries with the keys of committed positions of one span.
+    #[inline(always)]
+    fn score_committed<V: Vector>(
+        &self,
+        unit: &Unit,
+        positions: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
+        let seq = self.paging.seqs[unit.rows.start];
+        self.paging.locate(seq, positions, &mut scratch.slots);
+        self.score::<V>(unit, scratch);
+    }
+
+    /// Scores of all queries with the keys of `scratch.slots`.
+    #[inline(always)]
+    fn score<V: Vector>(&self, unit: &Unit, scratch: &mut Scratch) {
+        let Scratch {
+            queries,
+            panels,
+            scores,
+            slots,
+            ..
+        } = scratch;
+        let head_dim = self.shape.head_dim;
+        let stride = head_dim.next_multiple_of(T::GROUP);
+        let panels = words_as::<T>(panels);
+        let queries = words_as::<T>(queries);
+        for (slots, panel) in slots
+            .chunks(PANEL)
+            .zip(panels.chunks_exact_mut(stride * PANEL))
+        {
+            let keys = slots
+                .iter()
+                .map(|&slot| &self.cache.row(slot as usize)[unit.kv_head * head_dim..][..head_dim]);
+            turn::<T, V>(keys, panel);
+        }
+        let num_panels = slots.len().div_ceil(PANEL);
+        let mut query = 0;
+        while query < scores.len() {
+            let scores = &mut scores[query..];
+            let x = &queries[query * stride..];
+            query += match scores.len() {
+                6.. => score_tile::<T, V, 6>(x, panels, stride, num_panels, scores),
+                3.. => score_tile::<T, V, 3>(x, panels, stride, num_panels, scores),
+                _ => score_tile::<T, V, 1>(x, panels, stride, num_panels, scores),
+            };
+        }
+    }
+
+    /// Takes in a span that rows see whole, all from the same slots.
+    #[inline(always)]
+    fn mix_whole<V: Vector>(
+        &self,
+        unit: &Unit,
+        rows: Range<usize>,
+        start: usize,
+        scratch: &mut Scratch,
+    ) {
+        let seq = self.paging.seqs[unit.rows.start];
+        self.paging
+            .locate(seq, start..start + SPAN, &mut scratch.slots);
+        let group = self.shape.group;
+        self.mix::<V>(unit, rows.start * group..rows.end * group, SPAN, scratch);
+    }
+
+    /// Takes in a span of which a row sees a part, or some keys where no other row has them.
+    #[inline(always)]
+    fn mix_row<V: Vector>(&self, unit: &Unit, index: usize, start: usize, scratch: &mut Scratch) {
+        let row = unit.rows.start + index;
+        let (seq, position) = (self.paging.seqs[row], self.paging.positions[row]);
+        let context_len = self.paging.context_lens[seq];
+        let count = (position + 1).saturating_sub(start).min(SPAN);
+        if count == 0 {
+            return;
+        }
+        let committed = context_len.saturating_sub(start).min(count);
+        self.paging
+            .locate(seq, start..start + committed, &mut scratch.slots);
+        let queries = index * self.shape.group..(index + 1) * self.shape.group;
+        // The tree's nodes above the row, by depth; those before this span were taken in with an earlier one.
+        let mut mask = self.paging.ancestors[row];
+        for _ in context_len..(start + committed).max(context_len) {
+            mask &= mask - 1;
+        }
+        for place in committed..count {
+            let node = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            scratch
+                .slots
+                .push(self.paging.slot(seq, context_len + node));
+            for query in queries.clone() {
+                scratch.scores[query][place] = scratch.tree_scores[query][node];
+            }
+        }
+        self.mix::<V>(unit, queries, count, scratch);
+    }
+
+    /// Weighs the first `count` scores of each query and adds the values of `scratch.slots` up.
+    #[inline(always)]
+    fn mix<V: Vector>(
+        &self,
+        unit: &Unit,
+        queries: Range<usize>,
+        count: usize,
+        scratch: &mut Scratch,
+    ) {
+        let head_dim = self.shape.head_dim;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        for query in queries.clone() {
+            let factor = scratch.running[query].weigh(&mut scratch.scores[query], count, scale);
+            if factor != 1.0 {
+                for sum in &mut scratch.sums[query * head_dim..][..head_dim] {
+                    *sum *= factor;
+                }
+            }
+        }
+        let first = (self.shape.kv_heads + unit.kv_head) * head_dim;
+        let values = Values {
+            cache: self.cache,
+            first,
+            slots: &scratch.slots,
+            head_dim,
+        };
+        let mut query = queries.start;
+        while query < queries.end {
+            let weights = &scratch.scores[query..queries.end];
+            let sums = &mut scratch.sums[query * head_dim..];
+            query += match queries.end - query {
+                4.. => values.add::<V, 4>(weights, sums),
+                2.. => values.add::<V, 2>(weights, sums),
+                _ => values.add::<V, 1>(weights, sums),
+            };
+        }
+    }
+
+    /// Weighted sums over the weights' total.
+    fn finish(&self, unit: &Unit, scratch: &Scratch) {
+        let Shape {
+            head_dim, group, ..
+        } = self.shape;
+        let queries = scratch.sums.chunks_exact(head_dim).zip(&scratch.running);
+        for (index, (sums, running)) in queries.enumerate() {
+            let (row, head) = (unit.rows.start + index / group, index % group);
+            let first = (unit.kv_head * group + head) * head_dim;
+            // SAFETY: units are dealt out to threads without overlap.
+            let out = unsafe { self.out.write(row * self.q.width + first, head_dim) };
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = T::narrow(sum / running.total);
+            }
+        }
+    }
+}
+
+/// Values of one head, by place in the span.
+struct Values<'a, T> {
+    cache: Rows<'a, T>,
+    first: usize,
+    slots: &'a [u32],
+    head_dim: usize,
+}
+
+impl<T: Element> Values<'_, T> {
+    /// Adds weighted values to the sums of `R` queries.
+    #[inline(always)]
+    fn add<V: Vector, const R: usize>(&self, weights: &[[f32; SPAN]], sums: &mut [f32]) -> usize {
+        let whole = self.head_dim - self.head_dim % V::LANES;
+        let mut at = 0;
+        while at < whole {
+            at += match (whole - at) / V::LANES {
+                4.. => self.part::<V, R, 4>(at, weights, sums),
+                _ => self.part::<V, R, 1>(at, weights, sums),
+            };
+        }
+        for (r, weights) in weights[..R].iter().enumerate() {
+            for d in whole..self.head_dim {
+                let sum = &mut sums[r * self.head_dim + d];
+                for (&slot, weight) in self.slots.iter().zip(weights) {
+                    *sum += weight * self.cache.row(slot as usize)[self.first + d].widen();
+                }
+            }
+        }
+        R
+    }
+
+    /// `P` vectors of the head from `at` on, for `R` queries.
+    #[inline(always)]
+    fn part<V: Vector, const R: usize, const P: usize>(
+        &self,
+        at: usize,
+        weights: &[[f32; SPAN]],
+        sums: &mut [f32],
+    ) -> usize {
+        let weights = &weights[..R];
+        let sums = &mut sums[at..][..(R - 1) * self.head_dim + P * V::LANES];
+        // SAFETY: sums and values are sliced to what is read and written of them.
+        unsafe {
+            let mut totals = [[V::zero(); P]; R];
+            for (r, totals) in totals.iter_mut().enumerate() {
+                for (p, total) in totals.iter_mut().enumerate() {
+                    *total = V::load(sums.as_ptr().add(r * self.head_dim + p * V::LANES));
+                }
+            }
+            for (place, &slot) in self.slots.iter().enumerate() {
+                let value = &self.cache.row(slot as usize)[self.first + at..][..P * V::LANES];
+                let mut values = [V::zero(); P];
+                for (p, values) in values.iter_mut().enumerate() {
+                    *values = T::load(value.as_ptr().add(p * V::LANES));
+                }
+                for (weights, totals) in weights.iter().zip(&mut totals) {
+                    let weight = V::splat(*weights.as_ptr().add(place % SPAN));
+                    for (total, &value) in totals.iter_mut().zip(&values) {
+                        *total = total.mul_add(weight, value);
+                    }
+                }
+            }
+            for (r, totals) in totals.into_iter().enumerate() {
+                for (p, total) in totals.into_iter().enumerate() {
+                    total.store(sums.as_mut_ptr().add(r * self.head_dim + p * V::LANES));
+                }
+            }
+        }
+        P * V::LANES
+    }
+}
+
+/// Scores of `R` queries with all panels' keys.
+#[inline(always)]
+fn score_tile<T: Weight, V: Vector, const R: usize>(
+    queries: &[T],
+    panels: &[T],
+    stride: usize,
+    num_panels: usize,
+    scores: &mut [[f32; SPAN]],
+) -> usize {
+    let mut panel = 0;
+    while panel < num_panels {
+        panel += match num_panels - panel {
+            4.. => score_panels::<T, V, R, 4>(queries, panels, stride, panel, scores),
+            _ => score_panels::<T, V, R, 1>(queries, panels, stride, panel, scores),
+        };
+    }
+    R
+}
+
+#[inline(always)]
+fn score_panels<T: Weight, V: Vector, const R: usize, const P: usize>(
+    queries: &[T],
+    panels: &[T],
+    stride: usize,
+    panel: usize,
+    scores: &mut [[f32; SPAN]],
+) -> usize {
+    let x = &queries[..R * stride];
+    let w = &panels[panel * stride * PANEL..][..P * stride * PANEL];
+    for part in (0..PANEL).step_by(V::LANES) {
+        let ahead = Ahead {
+            data: x.as_ptr(),
+            per_group: 0,
+        };
+        let w = w[part * T::GROUP..].as_ptr();
+        // SAFETY: sliced to `R` rows and `P` panels.
+        let sums =
+            unsafe { sums::<T, V, R, P>((x.as_ptr(), stride), (w, stride * PANEL), stride, ahead) };
+        for (scores, sums) in scores.iter_mut().zip(sums) {
+            for (p, sums) in sums.into_iter().enumerate() {
+                let lanes = T::lanes::<V>(sums);
+                let first = (panel + p) * PANEL + part;
+                scores[first..first + V::LANES].copy_from_slice(&lanes[..V::LANES]);
+            }
+        }
+    }
+    P
+}
+
+/// Puts the same group of all keys side by side, as weights are packed; keys that are missing count as zeros.
+#[inline(always)]
+fn turn<'a, T: Element + Weight, V: Vector>(
+    keys: impl ExactSizeIterator<Item = &'a [T]>,
+    panel: &mut [T],
+) {
+    if keys.len() < PANEL {
+        panel.fill(T::default());
+    }
+    let mut rows = [panel.as_ptr(); PANEL];
+    let (mut head_dim, num_keys) = (0, keys.len());
+    for (row, key) in rows.iter_mut().zip(keys) {
+        *row = key.as_ptr();
+        head_dim = key.len();
+    }
+    let num_words = head_dim / T::GROUP;
+    let rest = num_words * T::GROUP;
+    // SAFETY: each row is as long as a key, the panel holds a group of each for every word.
+    unsafe {
+        let words = rows.map(|row| row.cast::<u32>());
+        V::turn(&words[..num_keys], num_words, panel.as_mut_ptr().cast());
+        for (lane, row) in rows[..num_keys].iter().enumerate() {
+            for (place, d) in (rest..head_dim).enumerate() {
+                panel[rest * PANEL + lane * T::GROUP + place] = *row.add(d);
+            }
+        }
+        // The last group of an odd width ends with zeros.
+        for lane in 0..num_keys {
+            for place in head_dim - rest..T::GROUP {
+                if rest < head_dim {
+                    panel[rest * PANEL + lane * T::GROUP + place] = T::default();
+                }
+            }
+        }
+    }
+}
+
+/// Words of 32 bits as the elements that they hold.
+fn words_as<T: Weight>(words: &mut [u32]) -> &mut [T] {
+    let len = size_of_val(words) / size_of::<T>();
+    // SAFETY: both are plain numbers, and words are aligned at least as well.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), len) }
+}
