@@ -7,7 +7,8 @@
 packages `gguf` and `numpy`. The tokenizer is left out: speed does not depend on it.
 
 `compare` measures, in turns, so that a slow minute of the machine slows both: one row at depth 256 (plain decoding),
-then 16 and 64 rows at depth 256 (the verify of a draft). It needs the standard library alone.
+then 16 and 64 rows at depth 256 (the verify of a draft). Neither samples; llama.cpp computes logits for the last row
+alone, foretoken for all rows, as a verify needs them. It needs the standard library alone.
 """
 
 import argparse
@@ -115,26 +116,25 @@ def run(command, wrapper):
 
 
 def llama_cpp(options, gguf):
-    """Tokens a second by rows."""
+    """Tokens a second by rows, the median of the runs."""
     speeds = {}
     for rows in ROWS:
         # Decoding is timed over some tokens, as its first one alone would be noise.
         test = ["-p", "0", "-n", str(options.decode)] if rows == 1 else ["-p", str(rows), "-n", "0"]
         common = ["-m", gguf, "-t", str(options.threads), "-d", str(DEPTH), "-r", str(options.repeat)]
         out = run([options.llama_bench, *common, *test, "-o", "json"], options.wrapper)
-        # The best of its runs, as ours is.
-        speeds[rows] = max(json.loads(out)[0]["samples_ts"])
+        speeds[rows] = statistics.median(json.loads(out)[0]["samples_ts"])
     return speeds
 
 
 def foretoken(options, dtype):
-    """Tokens a second by rows, out of the table of `--bench forward`."""
+    """Tokens a second by rows, from the medians of `--bench forward`."""
     rows = ",".join(map(str, ROWS))
     common = ["--model", options.model, "--threads", str(options.threads), "--context", str(DEPTH)]
     command = [options.forward, *common, "--rows", rows, "--dtypes", dtype, "--seconds", str(options.seconds)]
     for line in run(command, options.wrapper).splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0].endswith(": ms"):
+        if cells[0].endswith(": median ms"):
             return {rows: rows / float(ms) * 1e3 for rows, ms in zip(ROWS, cells[1:])}
     raise SystemExit(f"{options.forward} printed no line of times")
 

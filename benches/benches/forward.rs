@@ -65,8 +65,8 @@ fn main() -> Result<()> {
 /// nothing else ran.
 const TURN: Duration = Duration::from_millis(50);
 
-/// The best time of each number of rows. They take turns, so that a slow minute of the machine slows all of them.
-fn price_list(target: &mut Target, options: &Options) -> Result<Vec<Duration>> {
+/// The times of each number of rows, rising. They take turns, so that a slow minute of the machine slows all of them.
+fn price_list(target: &mut Target, options: &Options) -> Result<Vec<Vec<Duration>>> {
     let context = options.context;
     let vocab_size = target.llama().config().vocab_size;
     let most = options.rows.iter().copied().max().unwrap_or(0);
@@ -76,32 +76,42 @@ fn price_list(target: &mut Target, options: &Options) -> Result<Vec<Duration>> {
     target
         .forward(0, &tokens[..context])
         .context("the context")?;
-    let mut best = vec![Duration::MAX; options.rows.len()];
+    let mut times = vec![Vec::new(); options.rows.len()];
     let started = Instant::now();
     loop {
-        for (best, rows) in best.iter_mut().zip(&options.rows) {
+        for (times, rows) in times.iter_mut().zip(&options.rows) {
             let turn = Instant::now();
             while turn.elapsed() < TURN {
                 let forward = Instant::now();
                 target.forward(context, &tokens[context..context + rows])?;
-                *best = forward.elapsed().min(*best);
+                times.push(forward.elapsed());
             }
         }
         if started.elapsed().as_secs_f64() > options.seconds {
-            return Ok(best);
+            times.iter_mut().for_each(|times| times.sort_unstable());
+            return Ok(times);
         }
     }
 }
 
-fn report(target: &Target, context: usize, times: &[Duration], bandwidth: f64) {
-    let seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
+fn report(target: &Target, context: usize, times: &[Vec<Duration>], bandwidth: f64) {
+    let seconds = |pick: fn(&[Duration]) -> Duration| -> Vec<f64> {
+        times
+            .iter()
+            .map(|times| pick(times).as_secs_f64())
+            .collect()
+    };
+    let medians = seconds(|times| times[times.len() / 2]);
+    let seconds = seconds(|times| times[0]);
     let dtype = target.llama().dtype().as_str();
     let bytes = (target.weight_bytes() + context * target.slot_bytes()) as f64;
     let bound = bytes / bandwidth;
     let one_row = seconds[0];
-    print_row(&format!("{dtype}: ms"), &seconds, |time| {
-        format!("{:.2}", time * 1e3)
-    });
+    for (name, times) in [("best", &seconds), ("median", &medians)] {
+        print_row(&format!("{dtype}: {name} ms"), times, |time| {
+            format!("{:.3}", time * 1e3)
+        });
+    }
     print_row(&format!("{dtype}: cost to the first"), &seconds, |time| {
         format!("{:.2}", time / one_row)
     });
@@ -109,7 +119,7 @@ fn report(target: &Target, context: usize, times: &[Duration], bandwidth: f64) {
         format!("{:.0} %", bound / time * 100.0)
     });
     println!(
-        "| {dtype}: the first is {:.1} forwards/s; {:.1} MB at {:.1} GB/s are {:.2} ms |",
+        "| {dtype}: the first is {:.1} forwards/s; {:.1} MB at {:.1} GB/s are {:.3} ms |",
         1.0 / one_row,
         bytes / 1e6,
         bandwidth / 1e9,
