@@ -41,12 +41,12 @@ pub(crate) trait Vector: Copy {
     /// `LANES` elements from `data` on are writable.
     unsafe fn store(self, data: *mut f32);
 
-    /// Puts word w of up to 16 rows side by side, 16 words apart from the next one's, for the first `num_words` words.
+    /// Puts the same word of 16 rows side by side, for the first `num_words` words.
     ///
     /// # Safety
     /// Each row holds as many words, of any alignment, and `out` has room for 16 times as many.
     #[inline(always)]
-    unsafe fn turn(rows: &[*const u32], num_words: usize, out: *mut u32) {
+    unsafe fn turn(rows: &[*const u32; 16], num_words: usize, out: *mut u32) {
         for (lane, &row) in rows.iter().enumerate() {
             for word in 0..num_words {
                 // SAFETY: the caller's promise.

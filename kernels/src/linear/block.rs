@@ -29,7 +29,8 @@ pub(crate) fn multiply<T: Weight, U: Element>(
     y: &mut [U],
 ) {
     let out = Disjoint::new(y);
-    let cost = x.num_rows * num_outputs * x.width;
+    // Weights have to be read for one row as for many.
+    let cost = x.num_rows.max(TILE) * num_outputs * x.width;
     split(num_outputs.div_ceil(PANEL), BLOCK, cost, |range| {
         dispatch(Block {
             x,

@@ -177,6 +177,7 @@ impl<T: Element + Weight> Attend<'_, T> {
             query += match scores.len() {
                 6.. => score_tile::<T, V, 6>(x, panels, stride, num_panels, scores),
                 3.. => score_tile::<T, V, 3>(x, panels, stride, num_panels, scores),
+                2 => score_tile::<T, V, 2>(x, panels, stride, num_panels, scores),
                 _ => score_tile::<T, V, 1>(x, panels, stride, num_panels, scores),
             };
         }
@@ -407,38 +408,33 @@ fn score_panels<T: Weight, V: Vector, const R: usize, const P: usize>(
     P
 }
 
-/// Puts the same group of all keys side by side, as weights are packed; keys that are missing count as zeros.
+/// Puts the same group of all keys side by side, as weights are packed. Lanes of missing keys hold anything.
 #[inline(always)]
 fn turn<'a, T: Element + Weight, V: Vector>(
-    keys: impl ExactSizeIterator<Item = &'a [T]>,
+    mut keys: impl Iterator<Item = &'a [T]>,
     panel: &mut [T],
 ) {
-    if keys.len() < PANEL {
-        panel.fill(T::default());
-    }
-    let mut rows = [panel.as_ptr(); PANEL];
-    let (mut head_dim, num_keys) = (0, keys.len());
-    for (row, key) in rows.iter_mut().zip(keys) {
+    let Some(first) = keys.next() else { return };
+    let mut rows = [first.as_ptr(); PANEL];
+    for (row, key) in rows[1..].iter_mut().zip(keys) {
         *row = key.as_ptr();
-        head_dim = key.len();
     }
-    let num_words = head_dim / T::GROUP;
+    let num_words = first.len() / T::GROUP;
     let rest = num_words * T::GROUP;
     // SAFETY: each row is as long as a key, the panel holds a group of each for every word.
     unsafe {
         let words = rows.map(|row| row.cast::<u32>());
-        V::turn(&words[..num_keys], num_words, panel.as_mut_ptr().cast());
-        for (lane, row) in rows[..num_keys].iter().enumerate() {
-            for (place, d) in (rest..head_dim).enumerate() {
-                panel[rest * PANEL + lane * T::GROUP + place] = *row.add(d);
-            }
-        }
+        V::turn(&words, num_words, panel.as_mut_ptr().cast());
         // The last group of an odd width ends with zeros.
-        for lane in 0..num_keys {
-            for place in head_dim - rest..T::GROUP {
-                if rest < head_dim {
-                    panel[rest * PANEL + lane * T::GROUP + place] = T::default();
-                }
+        let last = panel[rest * PANEL..].chunks_exact_mut(T::GROUP);
+        for (group, row) in last.zip(rows) {
+            for (place, value) in group.iter_mut().enumerate() {
+                let d = rest + place;
+                *value = if d < first.len() {
+                    *row.add(d)
+                } else {
+                    T::default()
+                };
             }
         }
     }

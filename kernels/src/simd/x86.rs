@@ -106,6 +106,23 @@ impl<const PRODUCTS: bool> Vector for Avx512<PRODUCTS> {
         unsafe { _mm512_storeu_ps(data, self.0) }
     }
 
+    #[inline(always)]
+    unsafe fn turn(rows: &[*const u32; 16], num_words: usize, out: *mut u32) {
+        unsafe {
+            for first in (0..num_words).step_by(16) {
+                let count = (num_words - first).min(16);
+                let mask = (0xffff_u32 >> (16 - count)) as u16;
+                let mut words = [_mm512_setzero_si512(); 16];
+                for (words, row) in words.iter_mut().zip(rows) {
+                    *words = _mm512_maskz_loadu_epi32(mask, row.add(first).cast());
+                }
+                for (word, lanes) in turned(words).into_iter().take(count).enumerate() {
+                    _mm512_storeu_si512(out.add((first + word) * 16).cast(), lanes);
+                }
+            }
+        }
+    }
+
     type Ints = __m512i;
     type Quads = __m512i;
     type SplatQuad = [__m512i; 2];
@@ -146,6 +163,39 @@ impl<const PRODUCTS: bool> Vector for Avx512<PRODUCTS> {
     #[inline(always)]
     unsafe fn store_ints(sums: Self::Ints, data: *mut i32) {
         unsafe { _mm512_storeu_si512(data.cast(), sums) }
+    }
+}
+
+/// A square of 16 by 16 words, rows for columns.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn turned(rows: [__m512i; 16]) -> [__m512i; 16] {
+    unsafe {
+        let (mut pairs, mut quads, mut out) = (rows, rows, rows);
+        for i in (0..16).step_by(2) {
+            pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+            pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+        }
+        // Quarter k of quads[4 * i + j] holds word 4 * k + j of the rows from 4 * i on.
+        for i in (0..16).step_by(4) {
+            quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+            quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+            quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+            quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+        }
+        for j in 0..4 {
+            let even = _mm512_shuffle_i32x4::<0x88>(quads[j], quads[4 + j]);
+            let odd = _mm512_shuffle_i32x4::<0xdd>(quads[j], quads[4 + j]);
+            let even_below = _mm512_shuffle_i32x4::<0x88>(quads[8 + j], quads[12 + j]);
+            let odd_below = _mm512_shuffle_i32x4::<0xdd>(quads[8 + j], quads[12 + j]);
+            out[j] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
+            out[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
+            out[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
+            out[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
+        }
+        out
     }
 }
 
