@@ -52,7 +52,7 @@ impl Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let model = options.model.load(options.dtype)?;
-    let (name, dtype) = (options.model.source().name(), model.llama.dtype().as_str());
+    let (name, dtype) = (options.model.source().name(), options.dtype.name());
     let config = model.llama.config();
     let vocab_size = config.vocab_size;
     let prompt: Vec<Token> = (0..options.prompt)

@@ -56,7 +56,7 @@ fn main() -> Result<()> {
             print_row("", &options.rows, |rows| rows.to_string());
             print_row("---", &options.rows, |_| "--:".to_owned());
         }
-        report(&target, options.context, &times, bandwidth);
+        report(&target, &dtype.name(), options.context, &times, bandwidth);
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ fn price_list(target: &mut Target, options: &Options) -> Result<Vec<Vec<Duration
     }
 }
 
-fn report(target: &Target, context: usize, times: &[Vec<Duration>], bandwidth: f64) {
+fn report(target: &Target, dtype: &str, context: usize, times: &[Vec<Duration>], bandwidth: f64) {
     let seconds = |pick: fn(&[Duration]) -> Duration| -> Vec<f64> {
         times
             .iter()
@@ -103,7 +103,6 @@ fn report(target: &Target, context: usize, times: &[Vec<Duration>], bandwidth: f
     };
     let medians = seconds(|times| times[times.len() / 2]);
     let seconds = seconds(|times| times[0]);
-    let dtype = target.llama().dtype().as_str();
     let bytes = (target.weight_bytes() + context * target.slot_bytes()) as f64;
     let bound = bytes / bandwidth;
     let one_row = seconds[0];

@@ -60,14 +60,18 @@ fn main() -> Result<()> {
     let config = Config::from_json(&options.model.source().read("config.json")?)?;
     let dtype = match options.dtype {
         Format::Float32 => DType::F32,
-        Format::Auto | Format::Bfloat16 => DType::BF16,
+        Format::Auto | Format::Bfloat16 | Format::Int8 => DType::BF16,
     };
-    let replay = Replay::new(&config, dtype, options.context)?;
+    let pack = match options.dtype {
+        Format::Int8 => Linear::quantize,
+        _ => Linear::pack,
+    };
+    let replay = Replay::new(&config, dtype, pack, options.context)?;
     let pool = options.model.pool()?;
     println!(
         "{}, {}, context {}, {} threads, ms per forward and share\n",
         options.model.source().name(),
-        dtype.as_str(),
+        options.dtype.name(),
         options.context,
         pool.current_num_threads()
     );
@@ -122,13 +126,18 @@ const BLOCK_SIZE: usize = 16;
 const MAX_ROWS: usize = 64;
 
 impl Replay {
-    fn new(config: &Config, dtype: DType, context: usize) -> Result<Self> {
+    fn new(
+        config: &Config,
+        dtype: DType,
+        pack: fn(&Tensor) -> candle_core::Result<Linear>,
+        context: usize,
+    ) -> Result<Self> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
         let (q_width, kv_width) = (config.q_width(), config.kv_width());
         let num_slots = (context + MAX_ROWS).next_multiple_of(BLOCK_SIZE);
         let linear = |outputs: usize, inputs: usize| {
             let weight = Tensor::full(1.0 / inputs as f32, (outputs, inputs), &Device::Cpu)?;
-            Linear::pack(&weight.to_dtype(dtype)?)
+            pack(&weight.to_dtype(dtype)?)
         };
         let layer = |_| {
             Ok(Layer {

@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     println!(
         "{}, {}, {count} tokens in chunks of {}: {mean:.4} nats a token, perplexity {:.3}",
         options.model.source().name(),
-        target.llama().dtype().as_str(),
+        options.dtype.name(),
         options.chunk,
         mean.exp()
     );

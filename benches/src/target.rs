@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use foretoken_model::{
-    Activations, Batch, BlockPool, BlockTable, Dtype, KvCache, Llama, LoadedModel, Logits,
-    ModelSource, SequenceRows, Token,
+    Activations, Batch, BlockPool, BlockTable, Dtype, KvCache, Llama, LoadOptions, LoadedModel,
+    Logits, ModelSource, Quantization, SequenceRows, Token,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -36,6 +36,16 @@ pub enum Format {
     Float32,
     /// 2 bytes a weight
     Bfloat16,
+    /// 1 byte a weight, the rest in bfloat16
+    Int8,
+}
+
+impl Format {
+    /// As it is asked for on the command line.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 impl ModelOptions {
@@ -53,10 +63,14 @@ impl ModelOptions {
         let dtype = match format {
             Format::Auto => Dtype::Auto,
             Format::Float32 => Dtype::Float32,
-            Format::Bfloat16 => Dtype::Bfloat16,
+            Format::Bfloat16 | Format::Int8 => Dtype::Bfloat16,
         };
-        LoadedModel::load(&source, dtype, None, &Device::Cpu)
-            .with_context(|| source.place().into_owned())
+        let load = LoadOptions {
+            dtype,
+            quantization: (format == Format::Int8).then_some(Quantization::Int8),
+            max_model_len: None,
+        };
+        LoadedModel::load(&source, load, &Device::Cpu).with_context(|| source.place().into_owned())
     }
 
     /// The threads that compute.
@@ -138,7 +152,7 @@ impl Target {
         let feed_forward = config.hidden_size * 3 * config.intermediate_size;
         let lm_head = config.hidden_size * config.vocab_size;
         let num_weights = config.num_layers * (attention + feed_forward) + lm_head;
-        num_weights * self.llama.dtype().size_in_bytes()
+        num_weights * self.llama.weight_bytes()
     }
 
     /// Bytes of keys and values of a position, in all layers together.

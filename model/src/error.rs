@@ -113,6 +113,13 @@ pub enum Dtype {
     Bfloat16,
 }
 
+/// What the weights of matrices are rounded to beyond their dtype.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Quantization {
+    /// Eight bits and a scale for each output; products round their rows likewise.
+    Int8,
+}
+
 impl Dtype {
     pub(crate) fn resolve(self, stored: DType) -> DType {
         match self {

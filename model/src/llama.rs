@@ -9,7 +9,7 @@ use crate::activations::{Activations, Logits, Rows};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::error::LoadError;
+use crate::error::{LoadError, Quantization};
 use crate::kv_cache::KvCache;
 
 /// A Llama model's weights.
@@ -48,40 +48,28 @@ impl Llama {
     /// Takes the weights out of a checkpoint and prepares angles for `num_positions`.
     pub(crate) fn load(
         config: Config,
-        checkpoint: Checkpoint<'_>,
-        dtype: DType,
+        take: Take<'_>,
         num_positions: usize,
-        device: &Device,
     ) -> std::result::Result<Self, LoadError> {
-        let take = |name: &str, shape: &[usize]| checkpoint.take(name, shape, dtype, device);
-        let hidden = config.hidden_size;
-        let embedding = Linear::pack(&take(
-            "model.embed_tokens.weight",
-            &[config.vocab_size, hidden],
-        )?)?;
+        let vocabulary = [config.vocab_size, config.hidden_size];
+        let embedding = take.matrix(&[("model.embed_tokens", vocabulary)])?;
         let lm_head = match config.tie_word_embeddings {
             true => embedding.clone(),
-            false => Linear::pack(&take("lm_head.weight", &[config.vocab_size, hidden])?)?,
+            false => take.matrix(&[("lm_head", vocabulary)])?,
         };
-        let norm = take("model.norm.weight", &[hidden])?.reshape((1, hidden))?;
         let layers = (0..config.num_layers)
             .map(|index| Layer::load(&config, index, take))
             .collect::<std::result::Result<_, _>>()?;
-        let (cos, sin) = angles(&config, num_positions, device)?;
-        let tied = config.tie_word_embeddings;
-        // Old checkpoints store the rotary frequencies, and some a copy of the tied embedding.
-        checkpoint.finish(|name| {
-            name.ends_with(".rotary_emb.inv_freq") || tied && name == "lm_head.weight"
-        })?;
+        let (cos, sin) = angles(&config, num_positions, take.device)?;
         Ok(Self {
-            config,
-            dtype,
+            dtype: take.dtype,
             embedding,
             layers,
-            norm,
+            norm: take.vector("model.norm", config.hidden_size)?,
             lm_head,
             cos,
             sin,
+            config,
         })
     }
 
@@ -93,6 +81,11 @@ impl Llama {
     /// Positions that a row may have: 0 to one less.
     pub fn num_positions(&self) -> usize {
         self.cos.dims()[0]
+    }
+
+    /// Bytes of a matrix's weight.
+    pub fn weight_bytes(&self) -> usize {
+        self.lm_head.weight_bytes()
     }
 
     /// What activations and the KV cache are held in.
@@ -191,29 +184,72 @@ impl Llama {
 }
 
 impl Layer {
-    fn load(
-        config: &Config,
-        index: usize,
-        take: impl Fn(&str, &[usize]) -> std::result::Result<Tensor, LoadError>,
-    ) -> std::result::Result<Self, LoadError> {
+    fn load(config: &Config, index: usize, take: Take<'_>) -> std::result::Result<Self, LoadError> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
         let (q_width, kv_width) = (config.q_width(), config.kv_width());
-        let take = |name: &str, shape: &[usize]| {
-            take(&format!("model.layers.{index}.{name}.weight"), shape)
+        let name = |name: &str| format!("model.layers.{index}.{name}");
+        let matrix = |parts: &[(&str, [usize; 2])]| {
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|&(part, shape)| (name(part), shape))
+                .collect();
+            take.matrix(&parts)
         };
-        let q = take("self_attn.q_proj", &[q_width, hidden])?;
-        let k = take("self_attn.k_proj", &[kv_width, hidden])?;
-        let v = take("self_attn.v_proj", &[kv_width, hidden])?;
-        let gate = take("mlp.gate_proj", &[intermediate, hidden])?;
-        let up = take("mlp.up_proj", &[intermediate, hidden])?;
         Ok(Self {
-            attention_norm: take("input_layernorm", &[hidden])?.reshape((1, hidden))?,
-            qkv: Linear::pack(&Tensor::cat(&[q, k, v], 0)?)?,
-            output: Linear::pack(&take("self_attn.o_proj", &[hidden, q_width])?)?,
-            mlp_norm: take("post_attention_layernorm", &[hidden])?.reshape((1, hidden))?,
-            gate_up: Linear::pack(&Tensor::cat(&[gate, up], 0)?)?,
-            down: Linear::pack(&take("mlp.down_proj", &[hidden, intermediate])?)?,
+            attention_norm: take.vector(&name("input_layernorm"), hidden)?,
+            qkv: matrix(&[
+                ("self_attn.q_proj", [q_width, hidden]),
+                ("self_attn.k_proj", [kv_width, hidden]),
+                ("self_attn.v_proj", [kv_width, hidden]),
+            ])?,
+            output: matrix(&[("self_attn.o_proj", [hidden, q_width])])?,
+            mlp_norm: take.vector(&name("post_attention_layernorm"), hidden)?,
+            gate_up: matrix(&[
+                ("mlp.gate_proj", [intermediate, hidden]),
+                ("mlp.up_proj", [intermediate, hidden]),
+            ])?,
+            down: matrix(&[("mlp.down_proj", [hidden, intermediate])])?,
         })
+    }
+}
+
+/// Takes weights out of a checkpoint, into the form that they are used in.
+#[derive(Clone, Copy)]
+pub(crate) struct Take<'a> {
+    pub(crate) checkpoint: &'a Checkpoint<'a>,
+    pub(crate) dtype: DType,
+    pub(crate) quantization: Option<Quantization>,
+    pub(crate) device: &'a Device,
+}
+
+impl Take<'_> {
+    fn weight(&self, name: &str, shape: &[usize]) -> std::result::Result<Tensor, LoadError> {
+        let name = format!("{name}.weight");
+        self.checkpoint.take(&name, shape, self.dtype, self.device)
+    }
+
+    /// Matrices of the same inputs as one, whose outputs stand one after another.
+    fn matrix(
+        &self,
+        parts: &[(impl AsRef<str>, [usize; 2])],
+    ) -> std::result::Result<Linear, LoadError> {
+        let parts = parts
+            .iter()
+            .map(|(name, shape)| self.weight(name.as_ref(), shape))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let weight = match &parts[..] {
+            [weight] => weight.clone(),
+            parts => Tensor::cat(parts, 0)?,
+        };
+        Ok(match self.quantization {
+            None => Linear::pack(&weight)?,
+            Some(Quantization::Int8) => Linear::quantize(&weight)?,
+        })
+    }
+
+    /// A norm's weights. `[1, width]`
+    fn vector(&self, name: &str, width: usize) -> std::result::Result<Tensor, LoadError> {
+        Ok(self.weight(name, &[width])?.reshape((1, width))?)
     }
 }
 

@@ -6,9 +6,9 @@ use crate::Token;
 use crate::chat_template::ChatTemplate;
 use crate::checkpoint::Shards;
 use crate::config::Config;
-use crate::error::{Dtype, LoadError};
+use crate::error::{Dtype, LoadError, Quantization};
 use crate::generation_config::GenerationConfig;
-use crate::llama::Llama;
+use crate::llama::{Llama, Take};
 use crate::sampling_params::SamplingParams;
 use crate::source::ModelSource;
 use crate::tokenizer::Tokenizer;
@@ -30,17 +30,27 @@ pub struct LoadedModel {
     pub max_model_len: usize,
 }
 
+/// How a model is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadOptions {
+    /// What weights, activations and the KV cache are held in.
+    pub dtype: Dtype,
+    /// What matrices are rounded to.
+    pub quantization: Option<Quantization>,
+    /// May shorten the model's context, not stretch it.
+    pub max_model_len: Option<usize>,
+}
+
 impl LoadedModel {
-    /// Reads a model. `max_model_len` may shorten its context, not stretch it.
+    /// Reads a model.
     pub fn load(
         source: &ModelSource,
-        dtype: Dtype,
-        max_model_len: Option<usize>,
+        options: LoadOptions,
         device: &Device,
     ) -> Result<Self, LoadError> {
         let config = Config::from_json(&source.read("config.json")?)?;
         let most = config.max_position_embeddings;
-        let max_model_len = max_model_len.unwrap_or(most);
+        let max_model_len = options.max_model_len.unwrap_or(most);
         if !(1..=most).contains(&max_model_len) {
             return Err(LoadError::Unsupported {
                 field: "max_position_embeddings".to_owned(),
@@ -71,13 +81,18 @@ impl LoadedModel {
         let stored = checkpoint
             .stored_dtype("model.embed_tokens.weight")
             .unwrap_or(candle_core::DType::F32);
-        let llama = Llama::load(
-            config,
-            checkpoint,
-            dtype.resolve(stored),
-            max_model_len,
+        let take = Take {
+            checkpoint: &checkpoint,
+            dtype: options.dtype.resolve(stored),
+            quantization: options.quantization,
             device,
-        )?;
+        };
+        let llama = Llama::load(config, take, max_model_len)?;
+        // Old checkpoints store the rotary frequencies, and some a copy of the tied embedding.
+        let tied = llama.config().tie_word_embeddings;
+        checkpoint.finish(|name| {
+            name.ends_with(".rotary_emb.inv_freq") || tied && name == "lm_head.weight"
+        })?;
         Ok(Self {
             llama,
             tokenizer,

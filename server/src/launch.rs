@@ -6,11 +6,14 @@ use std::thread::JoinHandle;
 use candle_core::Device;
 use foretoken_draft::trigram::{StaticTable, TableError};
 use foretoken_draft::{Drafter, Lookup, Trigram};
-use foretoken_model::{Dtype, FileBytes, KvCache, LoadError, LoadedModel, MappedFile, ModelSource};
+use foretoken_model::{
+    Dtype, FileBytes, KvCache, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource,
+    Quantization,
+};
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
-use crate::config::{DtypeChoice, EngineOptions};
+use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice};
 use crate::engine::{BLOCK_SIZE, Drafters, Engine, SchedulerOptions};
 use crate::request::Speculation;
 
@@ -97,8 +100,16 @@ pub fn launch(
         DtypeChoice::Float32 => Dtype::Float32,
         DtypeChoice::Bfloat16 => Dtype::Bfloat16,
     };
-    let model = LoadedModel::load(&source, dtype, options.max_model_len, &Device::Cpu)
-        .map_err(|error| in_model(&source, error))?;
+    let quantization = options.quantization.map(|choice| match choice {
+        QuantizationChoice::Int8 => Quantization::Int8,
+    });
+    let load = LoadOptions {
+        dtype,
+        quantization,
+        max_model_len: options.max_model_len,
+    };
+    let model =
+        LoadedModel::load(&source, load, &Device::Cpu).map_err(|error| in_model(&source, error))?;
     let num_blocks = num_blocks(&model, options.max_num_seqs)?;
     let drafters = Drafters::new(
         drafters(options, &source, &model)?,

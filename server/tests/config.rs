@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use clap::{Arg, Args};
-use foretoken_server::config::{self, Command, DtypeChoice, GenerateConfig, ServeConfig};
+use foretoken_server::config::{
+    self, Command, DtypeChoice, GenerateConfig, QuantizationChoice, ServeConfig,
+};
 use tempfile::NamedTempFile;
 
 /// Parses a line, split at spaces, and a file if `toml` holds anything.
@@ -71,13 +73,14 @@ fn generate_takes_sampling_and_engine_options() {
 
     let config = generate(
         "generate --prompt hi --raw --show-drafts --max-tokens 5 --temperature 0.5 --top-p 0.9 \
-         --top-k -1 --min-p 0.1 --seed 7 --dtype float32 --drafter lookup",
+         --top-k -1 --min-p 0.1 --seed 7 --dtype float32 --quantization int8 --drafter lookup",
     );
     assert_eq!((config.raw, config.show_drafts), (true, true));
     assert_eq!((config.max_tokens, config.seed), (5, Some(7)));
     assert_eq!((config.temperature, config.top_p), (Some(0.5), Some(0.9)));
     assert_eq!((config.top_k, config.min_p), (Some(-1), Some(0.1)));
     assert_eq!(config.engine.dtype, DtypeChoice::Float32);
+    assert_eq!(config.engine.quantization, Some(QuantizationChoice::Int8));
     assert_eq!(config.engine.speculation.drafter, "lookup");
 }
 
@@ -140,6 +143,7 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--host=", "--host"),
         ("--api-key=", "--api-key"),
         ("--dtype int4", "int4 | bfloat16"),
+        ("--quantization int4", "int4 | int8"),
         ("--drafter magic", "magic | trigram, lookup, none"),
         ("--max-num-seqs 0", "--max-num-seqs | 0"),
         ("--max-num-seqs 18446744073709551615", "--max-num-seqs"),

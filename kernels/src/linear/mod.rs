@@ -76,9 +76,9 @@ impl Linear {
         y.inplace_op2(&self.panels, &gather)
     }
 
-    /// Bytes of the packed matrix: what a product reads.
-    pub fn num_bytes(&self) -> usize {
-        self.panels.elem_count() * self.panels.dtype().size_in_bytes()
+    /// Bytes of a weight.
+    pub fn weight_bytes(&self) -> usize {
+        self.panels.dtype().size_in_bytes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A row's logits are the same bits whatever stands beside it, however it came there, and however many threads run.
 
-use crate::common::{Random, Runner, committed, demo, load, stories, tiny_config, write_tiny};
-use foretoken_model::{Dtype, LoadedModel, SequenceRows, Token};
+use crate::common::{Random, Runner, committed, demo, load_with, stories, tiny_config, write_tiny};
+use foretoken_model::{Dtype, LoadOptions, LoadedModel, Quantization, SequenceRows, Token};
 use serde_json::json;
 
 const CONTEXT: usize = 37;
@@ -129,23 +129,38 @@ fn check(name: &str, model: &LoadedModel) {
     }
 }
 
+/// Every kind of number that a model is computed in.
+fn options() -> [LoadOptions; 4] {
+    let options = |dtype, quantization| LoadOptions {
+        dtype,
+        quantization,
+        ..LoadOptions::default()
+    };
+    [
+        options(Dtype::Float32, None),
+        options(Dtype::Bfloat16, None),
+        options(Dtype::Float32, Some(Quantization::Int8)),
+        options(Dtype::Bfloat16, Some(Quantization::Int8)),
+    ]
+}
+
 #[test]
 fn the_carried_models_bits_depend_on_the_row_alone() {
-    for dtype in [Dtype::Float32, Dtype::Bfloat16] {
-        check("demo", &load(&demo(), dtype));
+    for options in options() {
+        check("demo", &load_with(&demo(), options));
     }
 }
 
 #[test]
 fn small_and_odd_models_bits_depend_on_the_row_alone() {
-    for dtype in [Dtype::Float32, Dtype::Bfloat16] {
-        check("stories260K", &load(&stories(), dtype));
+    for options in options() {
+        check("stories260K", &load_with(&stories(), options));
         let directory = tempfile::tempdir().unwrap();
         let config = tiny_config(
             &json!({"hidden_size": 36, "intermediate_size": 53, "num_attention_heads": 2,
             "num_key_value_heads": 1, "vocab_size": 101}),
         );
         let source = write_tiny(directory.path(), &config, 1, candle_core::DType::F32);
-        check("odd", &load(&source, dtype));
+        check("odd", &load_with(&source, options));
     }
 }

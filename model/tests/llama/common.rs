@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use foretoken_model::{
-    Activations, Batch, BlockPool, BlockTable, Dtype, KvCache, LoadedModel, ModelSource,
-    SequenceRows, Token,
+    Activations, Batch, BlockPool, BlockTable, Dtype, KvCache, LoadOptions, LoadedModel,
+    ModelSource, SequenceRows, Token,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +21,15 @@ pub(crate) fn demo() -> ModelSource {
 }
 
 pub(crate) fn load(source: &ModelSource, dtype: Dtype) -> LoadedModel {
-    LoadedModel::load(source, dtype, None, &Device::Cpu).expect("the model loads")
+    let options = LoadOptions {
+        dtype,
+        ..LoadOptions::default()
+    };
+    load_with(source, options)
+}
+
+pub(crate) fn load_with(source: &ModelSource, options: LoadOptions) -> LoadedModel {
+    LoadedModel::load(source, options, &Device::Cpu).expect("the model loads")
 }
 
 /// A number sequence that is the same everywhere.

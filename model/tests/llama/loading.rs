@@ -4,12 +4,12 @@ use std::path::Path;
 
 use crate::common::{shapes, stories, tiny_config, write_tiny};
 use candle_core::{DType, Device, Tensor};
-use foretoken_model::{Dtype, LoadedModel, ModelSource};
+use foretoken_model::{LoadOptions, LoadedModel, ModelSource};
 use serde_json::{Value, json};
 
 fn refusal(directory: &Path) -> String {
     let source = ModelSource::Directory(directory.into());
-    LoadedModel::load(&source, Dtype::Auto, None, &Device::Cpu)
+    LoadedModel::load(&source, LoadOptions::default(), &Device::Cpu)
         .unwrap_err()
         .to_string()
 }
@@ -123,11 +123,26 @@ fn a_config_that_contradicts_the_tensors_is_refused() {
 
 #[test]
 fn a_context_longer_than_the_models_is_refused() {
-    let error = LoadedModel::load(&stories(), Dtype::Auto, Some(513), &Device::Cpu)
-        .unwrap_err()
-        .to_string();
+    let error = LoadedModel::load(
+        &stories(),
+        LoadOptions {
+            max_model_len: Some(513),
+            ..LoadOptions::default()
+        },
+        &Device::Cpu,
+    )
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("512") && error.contains("513"), "{error}");
-    let model = LoadedModel::load(&stories(), Dtype::Auto, Some(100), &Device::Cpu).unwrap();
+    let model = LoadedModel::load(
+        &stories(),
+        LoadOptions {
+            max_model_len: Some(100),
+            ..LoadOptions::default()
+        },
+        &Device::Cpu,
+    )
+    .unwrap();
     assert_eq!(model.max_model_len, 100);
 }
 
@@ -148,7 +163,7 @@ fn the_carried_model_is_what_its_folder_holds() {
             "{name}"
         );
     }
-    let model = LoadedModel::load(&carried, Dtype::Auto, None, &Device::Cpu).unwrap();
+    let model = LoadedModel::load(&carried, LoadOptions::default(), &Device::Cpu).unwrap();
     assert!(model.chat_template.is_some());
     assert!(!model.eos_token_ids.is_empty());
 }
@@ -179,7 +194,7 @@ fn end_of_sequence_tokens_may_be_one_or_many_in_either_file() {
             )
             .unwrap();
         }
-        let model = LoadedModel::load(&source, Dtype::Auto, None, &Device::Cpu).unwrap();
+        let model = LoadedModel::load(&source, LoadOptions::default(), &Device::Cpu).unwrap();
         assert_eq!(model.eos_token_ids, want);
     }
     assert!(

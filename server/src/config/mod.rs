@@ -12,7 +12,7 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, Error, FromArgMatches, Parser, Subcommand};
 
-pub use engine::{DtypeChoice, EngineOptions};
+pub use engine::{DtypeChoice, EngineOptions, QuantizationChoice};
 pub use generate::GenerateConfig;
 pub use serve::ServeConfig;
 pub use speculation::SpeculationOptions;

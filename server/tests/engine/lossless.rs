@@ -4,7 +4,9 @@
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::trigram::StaticTable;
 use foretoken_draft::{Drafter, Lookup, Trigram};
-use foretoken_model::{Dtype, LoadedModel, ModelSource, SamplingParams, Token, Tokenizer};
+use foretoken_model::{
+    Dtype, LoadOptions, LoadedModel, ModelSource, SamplingParams, Token, Tokenizer,
+};
 
 const DRAFTERS: [&str; 7] = [
     "none", "trigram", "lookup", "wrong", "right", "hidden", "mix",
@@ -120,7 +122,7 @@ impl Bench {
 
     fn new(source: ModelSource, texts: &[&str], num_tokens: usize) -> Self {
         let model =
-            LoadedModel::load(&source, Dtype::Auto, None, &candle_core::Device::Cpu).unwrap();
+            LoadedModel::load(&source, LoadOptions::default(), &candle_core::Device::Cpu).unwrap();
         let prompts = texts
             .iter()
             .map(|text| model.tokenizer.encode(text, true).unwrap())

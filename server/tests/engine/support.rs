@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result};
 use foretoken_draft::{Context, DraftTree, Drafter};
-use foretoken_model::{Dtype, LoadedModel, ModelSource, SamplingParams, Token};
+use foretoken_model::{Dtype, LoadOptions, LoadedModel, ModelSource, SamplingParams, Token};
 use foretoken_server::engine::{Drafters, Engine, SchedulerOptions};
 use foretoken_server::request::{Emitted, Event, Finish, Request, Speculation, Stats, Stopping};
 use tokio::sync::{Semaphore, mpsc};
@@ -43,8 +43,15 @@ impl Setup {
     }
 
     pub(crate) fn engine(&self, drafters: Vec<Box<dyn Drafter>>) -> Engine {
-        let model = LoadedModel::load(&self.source, self.dtype, None, &Device::Cpu)
-            .expect("the model loads");
+        let model = LoadedModel::load(
+            &self.source,
+            LoadOptions {
+                dtype: self.dtype,
+                ..LoadOptions::default()
+            },
+            &Device::Cpu,
+        )
+        .expect("the model loads");
         let drafters = Drafters::new(drafters, model.llama.config().vocab_size);
         let options = SchedulerOptions {
             max_num_seqs: self.max_num_seqs,
