@@ -1,14 +1,15 @@
 //! The door: raw fields become a `Request` or a `Refusal`, once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use foretoken_model::chat_template::ChatTemplate;
 use foretoken_model::{SamplingParams, Token, Tokenizer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::detokenize::TextStream;
 use crate::generation::Generation;
+use crate::lifetime::{Lifetime, Stage};
 use crate::raw_request::{Prompt, RawRequest};
 use crate::refusal::Refusal;
 use crate::request::{Request, Speculation, Stopping};
@@ -22,8 +23,7 @@ pub struct Frontend {
     drafters: Vec<&'static str>,
     /// One permit for each request that may run or wait.
     permits: Arc<Semaphore>,
-    /// Nothing new is taken.
-    draining: AtomicBool,
+    stage: watch::Sender<Stage>,
     /// Its receiver is the engine's: closed means that the engine is gone.
     inbox: mpsc::UnboundedSender<Request>,
 }
@@ -50,6 +50,8 @@ pub struct Limits {
     pub max_model_len: usize,
     /// Requests that may run or wait.
     pub max_num_requests: usize,
+    /// How long a request may wait and run.
+    pub request_timeout: Option<Duration>,
     /// Drafting where a request states none.
     pub speculation: Speculation,
 }
@@ -69,7 +71,7 @@ impl Frontend {
                 limits,
                 drafters,
                 permits,
-                draining: AtomicBool::new(false),
+                stage: watch::Sender::new(Stage::Open),
                 inbox,
             },
             requests,
@@ -93,7 +95,20 @@ impl Frontend {
 
     /// Takes nothing new from now on; what runs goes on.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.proceed(Stage::Draining);
+    }
+
+    /// Cuts off what still runs.
+    pub fn close(&self) {
+        self.proceed(Stage::Closed);
+    }
+
+    fn proceed(&self, to: Stage) {
+        self.stage.send_if_modified(|stage| {
+            let is_later = to > *stage;
+            *stage = to.max(*stage);
+            is_later
+        });
     }
 
     /// Resolves when no request runs or waits, after [`Frontend::drain`].
@@ -110,7 +125,7 @@ impl Frontend {
 
     /// True if a request could be admitted now, room in the queue aside.
     pub fn is_ready(&self) -> bool {
-        self.is_alive() && !self.draining.load(Ordering::Acquire)
+        self.is_alive() && *self.stage.borrow() == Stage::Open
     }
 
     /// Resolves when the engine is gone.
@@ -118,18 +133,31 @@ impl Frontend {
         self.inbox.closed().await;
     }
 
-    /// Validates, tokenises and queues a request. Refuses at once where it cannot wait.
-    pub async fn admit(self: &Arc<Self>, raw: RawRequest) -> Result<Generation, Refusal> {
+    /// Refuses what could not be admitted now, whatever it asks for.
+    pub fn check_room(&self) -> Result<(), Refusal> {
         if !self.is_alive() {
             return Err(Refusal::EngineDead);
         }
         if !self.is_ready() {
             return Err(Refusal::Draining);
         }
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit = permit.map_err(|_| Refusal::QueueFull {
+        if self.permits.available_permits() == 0 {
+            return Err(self.queue_full());
+        }
+        Ok(())
+    }
+
+    fn queue_full(&self) -> Refusal {
+        Refusal::QueueFull {
             limit: self.limits.max_num_requests,
-        })?;
+        }
+    }
+
+    /// Validates, tokenises and queues a request. Refuses at once where it cannot wait.
+    pub async fn admit(self: &Arc<Self>, raw: RawRequest) -> Result<Generation, Refusal> {
+        self.check_room()?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| self.queue_full())?;
         // Long prompts take milliseconds to tokenise, which would hold up the door's other clients.
         let frontend = Arc::clone(self);
         tokio::task::spawn_blocking(move || frontend.admit_blocking(raw, permit))
@@ -149,6 +177,7 @@ impl Frontend {
         let sampling = self.sampling(&raw.sampling)?;
         let speculation = self.speculation(&raw.speculation)?;
         let stop_token_ids = self.stops(&raw)?;
+        let cache_salt = self.cache_salt(raw.cache_salt.as_deref())?;
         let prompt = self.tokenize(&raw.prompt)?;
         // A tokenizer may know more tokens than the model has rows for.
         for &token in &prompt {
@@ -162,6 +191,7 @@ impl Frontend {
             seed: sampling.seed,
             drafter: speculation.drafter,
             events: receiver,
+            lifetime: Lifetime::new(self.stage.subscribe(), self.limits.request_timeout),
             text: TextStream::new(
                 Arc::clone(&self.model.tokenizer),
                 raw.stop,
@@ -182,6 +212,8 @@ impl Frontend {
                 sampling,
                 stopping,
                 speculation,
+                priority: raw.priority.unwrap_or(0),
+                cache_salt,
                 events,
                 permit,
             })

@@ -10,7 +10,7 @@ use foretoken_model::chat_template::Message;
 use crate::admission::Frontend;
 use crate::config::GenerateConfig;
 use crate::generation::Chunk;
-use crate::launch::launch;
+use crate::launch::{Grants, launch};
 use crate::log;
 use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use crate::request::Stats;
@@ -22,7 +22,11 @@ pub fn generate(config: GenerateConfig) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let frontend = launch(&config.engine, &[], 1)?.frontend;
+    let grants = Grants {
+        max_num_queued: 1,
+        ..Grants::default()
+    };
+    let frontend = launch(&config.engine, grants)?.frontend;
     runtime.block_on(answer(&config, &frontend))
 }
 

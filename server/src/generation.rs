@@ -1,10 +1,11 @@
 //! The answer to one request as a door sees it: events become chunks of text.
 
 use foretoken_model::Token;
-use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::detokenize::TextStream;
+pub use crate::lifetime::Interrupted;
+use crate::lifetime::Lifetime;
 use crate::request::{Emitted, Event, Finish, Stats};
 
 /// A running request. Dropping it is how a client leaves: the engine then frees what it held.
@@ -18,6 +19,8 @@ pub struct Generation {
     pub drafter: Option<&'static str>,
     /// Where the engine's events arrive.
     pub(crate) events: mpsc::Receiver<Event>,
+    /// When to wait for them no longer.
+    pub(crate) lifetime: Lifetime,
     /// Their text so far.
     pub(crate) text: TextStream,
     /// Writes the token that ended the output into the text too.
@@ -41,28 +44,29 @@ pub struct Chunk {
     pub finish: Option<Finish>,
 }
 
-/// The engine died before the request ended.
-#[derive(Clone, Copy, Debug, Error, PartialEq)]
-#[error("the engine has failed")]
-pub struct EngineFailed;
-
 impl Generation {
     /// The next chunk; none after the last one. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Result<Chunk, EngineFailed>> {
+    pub async fn next(&mut self) -> Option<Result<Chunk, Interrupted>> {
         if self.finished {
             return None;
         }
-        let chunk = match self.events.recv().await {
-            Some(event) => Ok(self.read(event)),
-            None => Err(EngineFailed),
+        let event = tokio::select! {
+            // What is there already is given out.
+            biased;
+            event = self.events.recv() => event.ok_or(Interrupted::EngineFailed),
+            interrupted = self.lifetime.over() => Err(interrupted),
         };
+        let chunk = event.map(|event| self.read(event));
         self.finished = chunk.as_ref().map_or(true, |chunk| chunk.finish.is_some());
         Some(chunk)
     }
 
     /// The whole answer as one chunk.
-    pub async fn collect(mut self) -> Result<Chunk, EngineFailed> {
-        let mut whole = self.next().await.unwrap_or(Err(EngineFailed))?;
+    pub async fn collect(mut self) -> Result<Chunk, Interrupted> {
+        let mut whole = self
+            .next()
+            .await
+            .unwrap_or(Err(Interrupted::EngineFailed))?;
         while let Some(chunk) = self.next().await {
             let chunk = chunk?;
             whole.text.push_str(&chunk.text);

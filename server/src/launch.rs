@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use candle_core::Device;
 use foretoken_draft::trigram::{StaticTable, TableError};
 use foretoken_draft::{Drafter, Lookup, Trigram};
 use foretoken_model::{
-    Dtype, FileBytes, KvCache, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource,
-    Quantization,
+    Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource, Quantization,
 };
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
 use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice};
-use crate::engine::{BLOCK_SIZE, Drafters, Engine, SchedulerOptions};
+use crate::engine::{Drafters, Engine, SchedulerOptions};
+use crate::memory::{MemoryError, num_blocks};
 use crate::request::Speculation;
 
 /// Why no engine starts.
@@ -44,19 +45,9 @@ pub enum LaunchError {
         /// What is wrong with it.
         error: TableError,
     },
-    /// Not even one sequence fits.
-    #[error(
-        "the KV cache of one sequence of {max_model_len} tokens takes {needed} bytes, more than the {limit} granted; \
-         a smaller --max-model-len takes less"
-    )]
-    Memory {
-        /// Tokens of a sequence.
-        max_model_len: usize,
-        /// Bytes that they take.
-        needed: usize,
-        /// Bytes for the whole cache.
-        limit: usize,
-    },
+    /// The cache's memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The compute pool.
     #[error("cannot start {threads} compute threads: {error}")]
     Threads {
@@ -82,15 +73,19 @@ pub struct Launched {
     pub thread: JoinHandle<candle_core::Result<()>>,
 }
 
-/// What the whole cache may take.
-const MAX_CACHE_BYTES: usize = 4 << 30;
+/// What a server grants its clients, beside the engine's own limits.
+#[derive(Clone, Debug, Default)]
+pub struct Grants {
+    /// Names that requests may use; if there are none, the model's own.
+    pub served_names: Vec<String>,
+    /// Requests that may wait.
+    pub max_num_queued: usize,
+    /// How long a request may wait and run.
+    pub request_timeout: Option<Duration>,
+}
 
 /// Loads a model and starts its engine.
-pub fn launch(
-    options: &EngineOptions,
-    served_names: &[String],
-    max_num_queued: usize,
-) -> Result<Launched, LaunchError> {
+pub fn launch(options: &EngineOptions, grants: Grants) -> Result<Launched, LaunchError> {
     let source = match &options.model {
         Some(directory) => ModelSource::Directory(directory.clone()),
         None => ModelSource::demo(),
@@ -110,17 +105,17 @@ pub fn launch(
     };
     let model =
         LoadedModel::load(&source, load, &Device::Cpu).map_err(|error| in_model(&source, error))?;
-    let num_blocks = num_blocks(&model, options.max_num_seqs)?;
+    let num_blocks = num_blocks(&model, options)?;
     let drafters = Drafters::new(
         drafters(options, &source, &model)?,
         model.llama.config().vocab_size,
     );
 
-    let limits = limits(options, &model, &drafters, max_num_queued);
+    let limits = limits(options, &model, &drafters, &grants);
     let served = ServedModel {
-        names: match served_names {
-            [] => vec![source.name()],
-            names => names.to_vec(),
+        names: match grants.served_names.is_empty() {
+            true => vec![source.name()],
+            false => grants.served_names,
         },
         tokenizer: Arc::new(model.tokenizer),
         chat_template: model.chat_template,
@@ -133,6 +128,7 @@ pub fn launch(
         // A step always has room for one row of every running sequence.
         max_num_batched_tokens: options.max_num_batched_tokens.max(options.max_num_seqs),
         max_prefill_chunk: options.max_num_batched_tokens,
+        enable_prefix_caching: options.enable_prefix_caching,
     };
     let mut engine = Engine::new(
         model.llama,
@@ -155,7 +151,7 @@ fn limits(
     options: &EngineOptions,
     model: &LoadedModel,
     drafters: &Drafters,
-    max_num_queued: usize,
+    grants: &Grants,
 ) -> Limits {
     let asked = &options.speculation;
     let speculation = Speculation {
@@ -169,25 +165,10 @@ fn limits(
     };
     Limits {
         max_model_len: model.max_model_len,
-        max_num_requests: options.max_num_seqs + max_num_queued,
+        max_num_requests: options.max_num_seqs + grants.max_num_queued,
+        request_timeout: grants.request_timeout,
         speculation,
     }
-}
-
-/// Enough for as many sequences as may run, if they fit the memory; at least for one.
-fn num_blocks(model: &LoadedModel, max_num_seqs: usize) -> Result<usize, LaunchError> {
-    let block_bytes = BLOCK_SIZE * KvCache::slot_bytes(model.llama.config(), model.llama.dtype());
-    let per_sequence =
-        (model.max_model_len + foretoken_draft::DraftTree::MAX_NODES).div_ceil(BLOCK_SIZE);
-    let affordable = MAX_CACHE_BYTES / block_bytes;
-    if affordable < per_sequence {
-        return Err(LaunchError::Memory {
-            max_model_len: model.max_model_len,
-            needed: per_sequence * block_bytes,
-            limit: MAX_CACHE_BYTES,
-        });
-    }
-    Ok(affordable.min(per_sequence.saturating_mul(max_num_seqs)))
 }
 
 /// The drafters that requests may name. All are there, whichever is the default: they cost nothing until used.

@@ -6,9 +6,11 @@ pub mod config;
 pub mod generate;
 pub mod launch;
 mod log;
+pub mod memory;
 pub mod serve;
 
 pub mod api_key;
+mod body_budget;
 pub mod grpc;
 pub mod openai;
 
@@ -22,5 +24,6 @@ mod validation;
 pub mod engine;
 
 pub mod generation;
+mod lifetime;
 
 pub mod detokenize;

@@ -24,6 +24,10 @@ pub struct RawRequest {
     pub ignore_eos: bool,
     /// Leaves special tokens out of the text; true if missing.
     pub skip_special_tokens: Option<bool>,
+    /// Who runs first: the lower number; 0 if missing.
+    pub priority: Option<i32>,
+    /// Cached prefixes are shared among requests of the same salt alone.
+    pub cache_salt: Option<String>,
     /// Drafting fields; what is missing comes from the server's configuration.
     pub speculation: RawSpeculation,
 }

@@ -1,5 +1,6 @@
 //! What passes between the edge and the engine: `Request` in, `Event` out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use foretoken_model::{SamplingParams, Token};
@@ -16,6 +17,10 @@ pub struct Request {
     pub stopping: Stopping,
     /// Who drafts for it, and how much.
     pub speculation: Speculation,
+    /// Who runs first: the lower number.
+    pub priority: i32,
+    /// Prefixes in the cache are shared among requests of the same salt alone.
+    pub cache_salt: Option<Arc<str>>,
     /// Has room for every event that the request can produce, so that sending fails only when the client is gone.
     pub events: mpsc::Sender<Event>,
     /// Given back when the engine drops the request.
@@ -79,6 +84,8 @@ pub struct Stats {
     pub num_accepted_tokens: usize,
     /// Entry i counts the verifies that kept the draft token at depth i + 1.
     pub accepted_per_pos: Vec<usize>,
+    /// Tokens of the prompt that were in the cache when the request first ran.
+    pub num_cached_tokens: usize,
     /// From first being scheduled to the first token.
     pub prefill: Duration,
     /// From the first step's tokens to the latest.

@@ -11,7 +11,7 @@ use crate::admission::Frontend;
 use crate::api_key::ApiKey;
 use crate::config::ServeConfig;
 
-use crate::launch::{Launched, launch};
+use crate::launch::{Grants, Launched, launch};
 use crate::{grpc, log, openai};
 
 /// Where clients come in.
@@ -23,6 +23,8 @@ pub struct Doors {
     pub grpc: TcpListener,
     /// What both ask for.
     pub api_key: Option<ApiKey>,
+    /// How long requests may go on when the server is asked to stop.
+    pub shutdown_timeout: Duration,
 }
 
 /// Serves until ctrl-c or SIGTERM; then what runs is finished and nothing new is taken. Asked a second time, it ends.
@@ -39,8 +41,14 @@ pub fn run(config: ServeConfig) -> Result<()> {
             http: bind(&config.host, config.port).await?,
             grpc: bind(&config.host, config.grpc_port).await?,
             api_key: config.api_key,
+            shutdown_timeout: Duration::from_secs(config.shutdown_timeout),
         };
-        let launched = launch(&config.engine, &config.served_model_name, config.max_num_queued_reqs)?;
+        let grants = Grants {
+            served_names: config.served_model_name,
+            max_num_queued: config.max_num_queued_reqs,
+            request_timeout: config.request_timeout.map(Duration::from_secs),
+        };
+        let launched = launch(&config.engine, grants)?;
         announce(&doors, &launched.frontend)?;
         tokio::select! {
             served = serve(doors, launched, stop_signal()) => served,
@@ -49,16 +57,20 @@ pub fn run(config: ServeConfig) -> Result<()> {
     })
 }
 
-/// Serves until `stop` resolves and what then runs has ended; an error if the engine has died.
+/// Serves until `stop` resolves and what then runs has ended or is cut off; an error if the engine has died.
 pub async fn serve(doors: Doors, launched: Launched, stop: impl Future<Output = ()>) -> Result<()> {
     let Launched { frontend, thread } = launched;
     let draining = watch::Sender::new(false);
+    let shutdown_timeout = doors.shutdown_timeout;
     let until_the_end = async {
         tokio::select! {
             () = stop => {
                 tracing::info!("shutting down: running requests are finished, new ones are refused");
                 frontend.drain();
                 draining.send_replace(true);
+                tokio::time::sleep(shutdown_timeout).await;
+                tracing::warn!(?shutdown_timeout, "requests that still run are cut off");
+                frontend.close();
                 std::future::pending().await
             }
             () = frontend.engine_gone() => {

@@ -1,5 +1,7 @@
 //! What a request's fields may be: each is checked once, and filled in where it is missing.
 
+use std::sync::Arc;
+
 use foretoken_draft::DraftTree;
 use foretoken_model::{SamplingParams, Token};
 
@@ -33,6 +35,21 @@ impl Frontend {
             self.check_token("stop_token_ids", token)?;
         }
         Ok(tokens)
+    }
+
+    pub(crate) fn cache_salt(&self, raw: Option<&str>) -> Result<Option<Arc<str>>, Refusal> {
+        let problem = match raw {
+            None => return Ok(None),
+            Some("") => "is empty".to_owned(),
+            Some(salt) if salt.len() > MAX_SALT_BYTES => {
+                format!(
+                    "has {} bytes, expected at most {MAX_SALT_BYTES}",
+                    salt.len()
+                )
+            }
+            Some(salt) => return Ok(Some(salt.into())),
+        };
+        Err(Refusal::invalid("cache_salt", problem))
     }
 
     pub(crate) fn max_tokens(
@@ -191,6 +208,9 @@ const MAX_STOPS: usize = 16;
 
 /// Length of a stop string.
 const MAX_STOP_BYTES: usize = 1024;
+
+/// Length of a salt.
+const MAX_SALT_BYTES: usize = 1024;
 
 /// `value`, or `default`, if `holds` says yes to it; NaN never passes.
 fn within(

@@ -102,12 +102,7 @@ impl BlockPool {
     /// Caches the blocks of a sequence that are full, of committed tokens whose keys and values are computed: `computed`
     /// are these from the first on. Where another block holds the same already, that one takes the place of the table's
     /// own, which becomes free: both hold the same bits, because a row depends on its own inputs alone.
-    pub fn publish(
-        &mut self,
-        table: &mut BlockTable,
-        computed: &[Token],
-        salt: Option<&Arc<str>>,
-    ) {
+    pub fn publish(&mut self, table: &mut BlockTable, computed: &[Token], salt: Option<&Arc<str>>) {
         for tokens in computed
             .chunks_exact(self.block_size)
             .skip(table.num_cached)

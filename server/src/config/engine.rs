@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::SpeculationOptions;
 
@@ -56,9 +56,42 @@ pub struct EngineOptions {
     )]
     pub max_num_batched_tokens: usize,
 
+    /// Keep what is computed of prompts for others that begin alike (the default)
+    #[arg(
+        long, env = "FORETOKEN_ENABLE_PREFIX_CACHING", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_value = "true", default_missing_value = "true",
+        action = ArgAction::Set, overrides_with = "no_enable_prefix_caching",
+        help_heading = BATCHING, hide_short_help = true
+    )]
+    pub enable_prefix_caching: bool,
+
+    /// Compute every prompt anew
+    #[arg(
+        long, env = "FORETOKEN_NO_ENABLE_PREFIX_CACHING", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_value = "false", default_missing_value = "true",
+        action = ArgAction::Set, overrides_with = "enable_prefix_caching", help_heading = BATCHING, hide_short_help = true
+    )]
+    no_enable_prefix_caching: bool,
+
+    /// Memory of the keys and values of all requests together: 4GiB, or 4G, or a number of bytes [default: what
+    /// --max-num-seqs requests take at most, if the machine has it]
+    #[arg(
+        long, env = "FORETOKEN_KV_CACHE_MEMORY_BYTES", value_name = "SIZE", value_parser = size,
+        help_heading = BATCHING, hide_short_help = true
+    )]
+    pub kv_cache_memory_bytes: Option<u64>,
+
     /// Who guesses, and how much.
     #[command(flatten)]
     pub speculation: SpeculationOptions,
+}
+
+impl EngineOptions {
+    /// Puts options that stand for others into those, then checks them against each other.
+    pub(super) fn resolve(&mut self) -> Result<(), String> {
+        self.enable_prefix_caching &= !std::mem::take(&mut self.no_enable_prefix_caching);
+        self.speculation.resolve()
+    }
 }
 
 const MODEL: &str = "Model";
@@ -80,6 +113,38 @@ pub enum DtypeChoice {
 pub enum QuantizationChoice {
     /// Eight bits a weight, with a scale for each output
     Int8,
+}
+
+/// Units of sizes. As in vLLM, a lower-case letter alone counts in thousands, an upper-case one in 1024s.
+const UNITS: [(&str, u64); 18] = [
+    ("", 1),
+    ("B", 1),
+    ("k", 1000),
+    ("kB", 1000),
+    ("K", 1 << 10),
+    ("KiB", 1 << 10),
+    ("m", 1000_u64.pow(2)),
+    ("MB", 1000_u64.pow(2)),
+    ("M", 1 << 20),
+    ("MiB", 1 << 20),
+    ("g", 1000_u64.pow(3)),
+    ("GB", 1000_u64.pow(3)),
+    ("G", 1 << 30),
+    ("GiB", 1 << 30),
+    ("t", 1000_u64.pow(4)),
+    ("TB", 1000_u64.pow(4)),
+    ("T", 1 << 40),
+    ("TiB", 1 << 40),
+];
+
+/// A number of bytes with a unit.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let scale = UNITS.iter().find(|(name, _)| *name == unit);
+    let size = scale.and_then(|&(_, scale)| number.parse::<u64>().ok()?.checked_mul(scale));
+    size.ok_or_else(|| "expected a whole number and a unit, such as 4GiB, 4G or 500MB".to_owned())
 }
 
 /// A number from `least` on. The upper end is beyond any machine, and sums of such numbers do not overflow.

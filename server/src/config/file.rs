@@ -25,10 +25,10 @@ pub(super) fn arguments(path: &Path, matches: &ArgMatches) -> Result<Vec<OsStrin
             .get_arguments()
             .find(|option| option.get_long() == Some(&flag) && flag != "config")
             .ok_or_else(|| format!("`{key}` is not an option that a file can set"))?;
-        if matches!(
-            matches.value_source(option.get_id().as_str()),
-            Some(ValueSource::CommandLine | ValueSource::EnvVariable)
-        ) {
+        let rivals = ONE_THING
+            .iter()
+            .filter(|pair| pair.contains(&flag.as_str()));
+        if is_set(matches, &flag) || rivals.flatten().any(|rival| is_set(matches, rival)) {
             continue;
         }
         let values = match value {
@@ -43,16 +43,32 @@ pub(super) fn arguments(path: &Path, matches: &ArgMatches) -> Result<Vec<OsStrin
     Ok(arguments)
 }
 
+/// True if command line or environment state an option.
+fn is_set(matches: &ArgMatches, flag: &str) -> bool {
+    matches!(
+        matches.value_source(&flag.replace('-', "_")),
+        Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+    )
+}
+
+/// Options that are about one thing: whoever states one elsewhere does not want the file's word on any of them.
+const ONE_THING: [[&str; 2]; 3] = [
+    ["speculative-config", "drafter"],
+    ["speculative-config", "max-draft-tokens"],
+    ["enable-prefix-caching", "no-enable-prefix-caching"],
+];
+
 /// A value as it would be typed.
 fn text_of(flag: &str, value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         Value::Integer(number) => Ok(number.to_string()),
+        Value::Boolean(truth) => Ok(truth.to_string()),
         Value::Table(table) if flag == "speculative-config" => {
             serde_json::to_string(&table).map_err(|error| error.to_string())
         }
         other => Err(format!(
-            "is a TOML {}, expected a string or a whole number",
+            "is a TOML {}, expected a string, a whole number, true or false",
             other.type_str()
         )),
     }

@@ -64,11 +64,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
     {
         command = parse_with_file(args, &matches, path)?;
     }
-    let speculation = match &mut command {
-        Command::Serve(serve) => &mut serve.engine.speculation,
-        Command::Generate(generate) => &mut generate.engine.speculation,
+    let engine = match &mut command {
+        Command::Serve(serve) => &mut serve.engine,
+        Command::Generate(generate) => &mut generate.engine,
     };
-    speculation
+    engine
         .resolve()
         .map_err(|problem| Cli::command().error(ErrorKind::ValueValidation, problem))?;
     Ok(command)

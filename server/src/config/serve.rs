@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser, TypedValueParser};
 use tracing_subscriber::filter::Targets;
 
 use crate::api_key::ApiKey;
@@ -58,6 +58,20 @@ pub struct ServeConfig {
     )]
     pub max_num_queued_reqs: usize,
 
+    /// Seconds that a request may wait and run; then it is cut off [default: no limit]
+    #[arg(
+        long, env = "FORETOKEN_REQUEST_TIMEOUT", value_name = "SECONDS", value_parser = seconds(1),
+        hide_short_help = true
+    )]
+    pub request_timeout: Option<u64>,
+
+    /// Seconds that requests may go on when the server is asked to stop; then they are cut off
+    #[arg(
+        long, env = "FORETOKEN_SHUTDOWN_TIMEOUT", value_name = "SECONDS", value_parser = seconds(0),
+        default_value = "30", hide_short_help = true
+    )]
+    pub shutdown_timeout: u64,
+
     /// TOML file with these options, named as here: `max-num-seqs = 4`
     #[arg(long, env = "FORETOKEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -75,6 +89,11 @@ pub struct ServeConfig {
     /// The engine behind it.
     #[command(flatten)]
     pub engine: EngineOptions,
+}
+
+/// A time from `least` on, up to half a year.
+fn seconds(least: u64) -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(least..=1 << 24)
 }
 
 fn port(text: &str) -> Result<u16, String> {

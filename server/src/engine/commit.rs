@@ -25,17 +25,28 @@ impl Engine {
                 mut sequence,
                 num_rows,
             } = scheduled;
+            let mut ended = false;
             if rooted && let Some((tree, accepted)) = results.next() {
-                if self.advance(&mut sequence, tree, &accepted)? {
-                    self.release(sequence);
-                    continue;
-                }
+                ended = self.advance(&mut sequence, tree, &accepted)?;
             } else {
                 sequence.num_computed += num_rows;
             }
-            self.scheduler.resume(sequence);
+            self.publish(&mut sequence);
+            match ended {
+                true => self.release(sequence),
+                false => self.scheduler.resume(sequence),
+            }
         }
         Ok(())
+    }
+
+    /// Caches the blocks that are full. Rows of drafts that were not kept lie behind `num_computed`, never before it.
+    fn publish(&mut self, sequence: &mut Sequence) {
+        if self.enable_prefix_caching {
+            let computed = &sequence.tokens[..sequence.num_computed];
+            let salt = sequence.cache_salt.as_ref();
+            self.blocks.publish(&mut sequence.table, computed, salt);
+        }
     }
 
     /// Puts the accepted tokens behind a sequence. True if it has ended, or nobody listens.
@@ -47,14 +58,14 @@ impl Engine {
     ) -> Result<bool> {
         let (tokens, finish) = self.cut(sequence, emitted(tree, accepted));
         count(sequence, tree, &tokens);
-        if finish.is_none() {
-            self.target
-                .keep(&sequence.table, sequence.context_len(), &accepted.path)?;
-            sequence.num_computed = sequence.context_len() + accepted.path.len();
-            sequence
-                .tokens
-                .extend(tokens.iter().map(|emitted| emitted.token));
-        }
+        // Of a path that was cut short, the last token's row is not needed: as ever, it is left to be computed.
+        let path = &accepted.path[..accepted.path.len().min(tokens.len())];
+        let context_len = sequence.context_len();
+        self.target.keep(&sequence.table, context_len, path)?;
+        sequence.num_computed = context_len + path.len();
+        sequence
+            .tokens
+            .extend(tokens.iter().map(|emitted| emitted.token));
         sequence.mark_token();
         let ended = finish.is_some();
         let event = Event {

@@ -37,6 +37,8 @@ pub struct Engine {
     target: Target,
     eos_token_ids: Vec<Token>,
     next_seq: u64,
+    enable_prefix_caching: bool,
+    num_rows: u64,
 }
 
 impl Engine {
@@ -55,6 +57,7 @@ impl Engine {
             llama.device(),
         )?;
         Ok(Self {
+            enable_prefix_caching: options.enable_prefix_caching,
             scheduler: Scheduler::new(options),
             blocks: BlockPool::new(num_blocks, BLOCK_SIZE),
             drafters,
@@ -62,6 +65,7 @@ impl Engine {
             target: Target::new(llama, cache, BLOCK_SIZE),
             eos_token_ids,
             next_seq: 0,
+            num_rows: 0,
         })
     }
 
@@ -117,6 +121,7 @@ impl Engine {
         let draft = started.elapsed();
         self.budget.select(&step, &mut trees);
         let outcome = self.target.verify(&mut plan, &trees)?;
+        self.num_rows += outcome.num_rows() as u64;
         let times = Times {
             draft,
             forward: outcome.forward,
@@ -136,12 +141,16 @@ impl Engine {
         self.budget.forget(seq);
     }
 
-    /// free + owned = all, and nobody owns any when nothing runs.
+    /// free + private + cached = all, and nobody holds any when nothing runs.
     fn check_blocks(&self) {
-        let (free, all) = (self.num_free_blocks(), self.num_blocks());
-        debug_assert_eq!(free, all, "blocks leaked");
-        if free != all {
-            tracing::error!(free, all, "blocks leaked");
+        let blocks = &self.blocks;
+        let counts = [blocks.num_free(), blocks.num_private(), blocks.num_cached()];
+        let all = blocks.num_blocks();
+        let is_whole = counts.iter().sum::<usize>() == all && blocks.num_available() == all;
+        debug_assert!(is_whole, "blocks leaked: {counts:?} of {all}");
+        if !is_whole {
+            let [free, private, cached] = counts;
+            tracing::error!(free, private, cached, all, "blocks leaked");
         }
     }
 
@@ -150,9 +159,15 @@ impl Engine {
         self.scheduler.is_idle()
     }
 
-    /// Blocks of the cache that nobody owns; all of them whenever the engine is idle.
+    /// Blocks of the cache that no request holds, whether or not they hold a prefix; all of them whenever the engine is
+    /// idle.
     pub fn num_free_blocks(&self) -> usize {
-        self.blocks.num_free()
+        self.blocks.num_available()
+    }
+
+    /// Rows that the target has computed, drafts included.
+    pub fn num_rows(&self) -> u64 {
+        self.num_rows
     }
 
     /// Blocks of the cache.

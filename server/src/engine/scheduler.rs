@@ -1,12 +1,12 @@
 //! Who runs in a step, and how many rows each.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use foretoken_draft::Context;
 use foretoken_model::{BlockPool, SeqId};
 
 use crate::engine::budget::{Load, Step};
-use crate::engine::sequence::Sequence;
+use crate::engine::sequence::{Rank, Sequence};
 
 /// How much a step may hold.
 #[derive(Clone, Debug)]
@@ -17,14 +17,16 @@ pub struct SchedulerOptions {
     pub max_num_batched_tokens: usize,
     /// Rows of one sequence's committed tokens in a step.
     pub max_prefill_chunk: usize,
+    /// Full blocks stay in the cache for sequences that begin alike.
+    pub enable_prefix_caching: bool,
 }
 
-/// Sequences that run or wait, oldest first.
+/// Sequences that run or wait, by rank: priority first, then age. Within a priority nobody overtakes, so nobody starves.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     options: SchedulerOptions,
-    waiting: VecDeque<Sequence>,
-    running: Vec<Sequence>,
+    waiting: BTreeMap<Rank, Sequence>,
+    running: BTreeMap<Rank, Sequence>,
 }
 
 /// Who runs in this step. The sequences are the plan's until `commit` gives them back.
@@ -88,19 +90,19 @@ impl Scheduler {
     pub(crate) fn new(options: SchedulerOptions) -> Self {
         Self {
             options,
-            waiting: VecDeque::new(),
-            running: Vec::new(),
+            waiting: BTreeMap::new(),
+            running: BTreeMap::new(),
         }
     }
 
-    /// Takes a sequence in, behind those that wait already.
+    /// Takes a sequence in, behind those of its priority that wait already.
     pub(crate) fn add(&mut self, sequence: Sequence) {
-        self.waiting.push_back(sequence);
+        self.waiting.insert(sequence.rank(), sequence);
     }
 
     /// Takes a scheduled sequence back.
     pub(crate) fn resume(&mut self, sequence: Sequence) {
-        self.running.push(sequence);
+        self.running.insert(sequence.rank(), sequence);
     }
 
     /// True if there is nothing to do.
@@ -108,26 +110,24 @@ impl Scheduler {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Decides who runs: those that run already, oldest first, then those that wait while there is room.
+    /// Decides who runs: those that run already, by rank, then those that wait while there is room.
     pub(crate) fn plan(&mut self, blocks: &mut BlockPool) -> Plan {
         let mut plan = Plan::default();
-        self.running.sort_by_key(|sequence| sequence.id);
         self.drop_abandoned(blocks, &mut plan);
         self.reserve(blocks, &mut plan);
-        self.admit(blocks);
+        self.admit(blocks, &mut plan);
 
         // Every sequence that decodes gets its one row, so that no prompt holds up those that already answer.
         let num_decodes = self
             .running
-            .iter()
+            .values()
             .filter(|sequence| sequence.num_pending() == 1)
             .count();
         let mut num_prompt_rows = self
             .options
             .max_num_batched_tokens
             .saturating_sub(num_decodes);
-        let mut unscheduled = Vec::new();
-        for mut sequence in self.running.drain(..) {
+        for (rank, mut sequence) in std::mem::take(&mut self.running) {
             let num_rows = match sequence.num_pending() {
                 1 => 1,
                 pending => pending
@@ -135,7 +135,7 @@ impl Scheduler {
                     .min(num_prompt_rows),
             };
             if num_rows == 0 {
-                unscheduled.push(sequence);
+                self.running.insert(rank, sequence);
                 continue;
             }
             if sequence.num_pending() > 1 {
@@ -144,14 +144,13 @@ impl Scheduler {
             sequence.mark_scheduled();
             plan.scheduled.push(Scheduled { sequence, num_rows });
         }
-        self.running = unscheduled;
         plan.num_draft_rows = num_prompt_rows;
         plan
     }
 
     /// Frees those whose client is gone, waiting ones too.
     fn drop_abandoned(&mut self, blocks: &mut BlockPool, plan: &mut Plan) {
-        let mut leave = |sequence: &mut Sequence| {
+        let mut stays = |_: &Rank, sequence: &mut Sequence| {
             let stays = !sequence.is_abandoned();
             if !stays {
                 blocks.release(&mut sequence.table);
@@ -159,38 +158,64 @@ impl Scheduler {
             }
             stays
         };
-        self.running.retain_mut(&mut leave);
-        self.waiting.retain_mut(&mut leave);
+        self.running.retain(&mut stays);
+        self.waiting.retain(&mut stays);
     }
 
-    /// Gives every running sequence the slots of this step, the slack for its tree included. Where blocks run out,
-    /// the youngest gives all of its own and waits to be computed again; the oldest always goes on.
+    /// Gives every running sequence the slots of this step, the slack for its tree included. Where blocks run out, the
+    /// last by rank gives all of its own; the first always goes on.
     fn reserve(&mut self, blocks: &mut BlockPool, plan: &mut Plan) {
-        let mut index = 0;
-        while let Some(sequence) = self.running.get_mut(index) {
-            let num_slots = sequence.num_slots_wanted();
-            if blocks.grow(&mut sequence.table, num_slots) {
-                index += 1;
-            } else if let Some(mut youngest) = self.running.pop() {
-                blocks.release(&mut youngest.table);
-                youngest.num_computed = 0;
-                plan.forgotten.push(youngest.id);
-                self.waiting.push_front(youngest);
+        let ranks: Vec<Rank> = self.running.keys().copied().collect();
+        for rank in ranks {
+            while let Some(sequence) = self.running.get_mut(&rank) {
+                let num_slots = sequence.num_slots_wanted();
+                if blocks.grow(&mut sequence.table, num_slots) {
+                    break;
+                }
+                self.preempt_last(blocks, plan);
             }
         }
     }
 
-    /// Starts those that wait, in order, while their prompts and trees find room.
-    fn admit(&mut self, blocks: &mut BlockPool) {
-        while self.running.len() < self.options.max_num_seqs
-            && let Some(mut sequence) = self.waiting.pop_front()
-        {
-            let num_slots = sequence.num_slots_wanted();
-            if !blocks.grow(&mut sequence.table, num_slots) {
-                self.waiting.push_front(sequence);
+    /// Starts those that wait, by rank, while their prompts and trees find room. Running ones of a later priority make
+    /// room for them.
+    fn admit(&mut self, blocks: &mut BlockPool, plan: &mut Plan) {
+        while let Some((rank, mut sequence)) = self.waiting.pop_first() {
+            let has_place = self.running.len() < self.options.max_num_seqs;
+            if has_place && start(&mut sequence, blocks) {
+                self.running.insert(rank, sequence);
+                continue;
+            }
+            self.waiting.insert(rank, sequence);
+            let last = self.running.last_key_value();
+            if !last.is_some_and(|(last, _)| last.priority > rank.priority) {
                 return;
             }
-            self.running.push(sequence);
+            self.preempt_last(blocks, plan);
         }
     }
+
+    /// Takes everything from the running sequence that is last by rank. It waits to be computed again, as far as its
+    /// blocks are not in the cache any more.
+    fn preempt_last(&mut self, blocks: &mut BlockPool, plan: &mut Plan) {
+        if let Some((rank, mut sequence)) = self.running.pop_last() {
+            blocks.release(&mut sequence.table);
+            sequence.num_computed = 0;
+            plan.forgotten.push(sequence.id);
+            self.waiting.insert(rank, sequence);
+        }
+    }
+}
+
+/// Gives a sequence its slots, and what of it is in the cache already; nothing and false if blocks are lacking.
+fn start(sequence: &mut Sequence, blocks: &mut BlockPool) -> bool {
+    let salt = sequence.cache_salt.as_ref();
+    let num_cached = blocks.adopt(&mut sequence.table, &sequence.tokens, salt);
+    let num_slots = sequence.num_slots_wanted();
+    let has_slots = blocks.grow(&mut sequence.table, num_slots);
+    match has_slots {
+        true => sequence.mark_started(num_cached),
+        false => blocks.release(&mut sequence.table),
+    }
+    has_slots
 }

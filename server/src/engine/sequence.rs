@@ -1,5 +1,6 @@
 //! A request in the engine.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use foretoken_draft::{Context, DraftTree};
@@ -8,6 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::engine::budget::Candidate;
 use crate::request::{Event, Request, Speculation, Stats, Stopping};
+
+/// Who goes first: the lower priority, then the older sequence.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Rank {
+    pub(crate) priority: i32,
+    seq: SeqId,
+}
 
 /// A request in the engine: there are no phases, only tokens that are computed and tokens that are not yet.
 #[derive(Debug)]
@@ -23,6 +31,9 @@ pub(crate) struct Sequence {
     pub(crate) stopping: Stopping,
     pub(crate) speculation: Speculation,
     pub(crate) stats: Stats,
+    /// Blocks are shared among sequences of one salt.
+    pub(crate) cache_salt: Option<Arc<str>>,
+    priority: i32,
     events: mpsc::Sender<Event>,
     num_prompt_tokens: usize,
     scheduled_at: Option<Instant>,
@@ -43,10 +54,20 @@ impl Sequence {
             stopping: request.stopping,
             speculation: request.speculation,
             stats: Stats::default(),
+            cache_salt: request.cache_salt,
+            priority: request.priority,
             events: request.events,
             scheduled_at: None,
             first_token_at: None,
             _permit: request.permit,
+        }
+    }
+
+    /// Its place among others.
+    pub(crate) fn rank(&self) -> Rank {
+        Rank {
+            priority: self.priority,
+            seq: self.id,
         }
     }
 
@@ -100,6 +121,15 @@ impl Sequence {
             sampling: self.sampler.params(),
             max_draft_tokens,
             max_draft_depth,
+        }
+    }
+
+    /// Notes that it runs from now on, and how much of it was in the cache already.
+    pub(crate) fn mark_started(&mut self, num_cached: usize) {
+        self.num_computed = num_cached;
+        // What a preempted sequence finds again are its own blocks, which nobody was spared.
+        if self.scheduled_at.is_none() {
+            self.stats.num_cached_tokens = num_cached;
         }
     }
 

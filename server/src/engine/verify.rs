@@ -38,6 +38,13 @@ pub(crate) struct Outcome {
     pub(crate) forward: Duration,
 }
 
+impl Outcome {
+    /// Rows of the forward.
+    pub(crate) fn num_rows(&self) -> usize {
+        self.rows.iter().map(|rows| rows.tokens.len()).sum()
+    }
+}
+
 impl Target {
     pub(crate) fn new(llama: Llama, cache: KvCache, block_size: usize) -> Self {
         Self {

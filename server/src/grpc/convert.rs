@@ -7,7 +7,7 @@ use foretoken_proto::v1::{
 };
 use tonic::Status;
 
-use crate::generation::{Chunk, EngineFailed, Generation};
+use crate::generation::{Chunk, Generation, Interrupted};
 use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use crate::refusal::Refusal;
 use crate::request::{Finish, Stats};
@@ -47,6 +47,8 @@ pub(super) fn raw_request(wire: GenerateRequest) -> RawRequest {
         skip_special_tokens: wire
             .response
             .and_then(|options| options.skip_special_tokens),
+        priority: wire.priority,
+        cache_salt: wire.kv.and_then(|kv| kv.cache_salt),
         speculation: RawSpeculation {
             drafter: speculation.drafter,
             max_draft_tokens: speculation.max_draft_tokens,
@@ -75,9 +77,14 @@ impl From<Refusal> for Status {
     }
 }
 
-impl From<EngineFailed> for Status {
-    fn from(error: EngineFailed) -> Self {
-        Self::internal(error.to_string())
+impl From<Interrupted> for Status {
+    fn from(interrupted: Interrupted) -> Self {
+        let message = interrupted.to_string();
+        match interrupted {
+            Interrupted::EngineFailed => Self::internal(message),
+            Interrupted::TimedOut(_) => Self::deadline_exceeded(message),
+            Interrupted::ShutDown => Self::unavailable(message),
+        }
     }
 }
 
@@ -158,6 +165,7 @@ impl ResponseWriter {
             num_output_tokens: count(self.num_output_tokens),
             finish_reason: finish_reason.into(),
             stop_reason,
+            num_cached_tokens: Some(count(stats.num_cached_tokens)),
             speculation: Some(SpeculationStats {
                 drafter: self.drafter.to_owned(),
                 drafts: count(stats.num_drafts),

@@ -21,11 +21,9 @@ use tonic_health::server::HealthReporter;
 
 use crate::admission::Frontend;
 use crate::api_key::ApiKey;
+use crate::body_budget::MAX_REQUEST_BYTES;
 use deadline::Deadline;
 use service::Calls;
-
-/// Room for a prompt of a million tokens, as text or as ids.
-const MAX_REQUEST_BYTES: usize = 16 << 20;
 
 /// How often a silent client is asked whether it is still there; one that is not holds its place for nothing.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -47,11 +45,12 @@ impl Door {
     /// Asks inference calls for the key, if there is one; health and reflection are open.
     pub async fn new(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Self {
         let calls = watch::Sender::new(());
-        let inference = InferenceServer::new(Calls::new(frontend, calls.clone()))
+        let inference = InferenceServer::new(Calls::new(Arc::clone(&frontend), calls.clone()))
             .max_decoding_message_size(MAX_REQUEST_BYTES);
         let api_key = api_key.map(Arc::new);
-        let inference =
-            InterceptedService::new(inference, move |call| enter(call, api_key.as_deref()));
+        let inference = InterceptedService::new(inference, move |call| {
+            enter(call, &frontend, api_key.as_deref())
+        });
 
         let (health, health_server) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
@@ -125,14 +124,19 @@ pub async fn serve(
         .await
 }
 
-/// Before a call's message is read: who calls, and how long they will wait.
-fn enter(mut call: Request<()>, api_key: Option<&ApiKey>) -> Result<Request<()>, Status> {
+/// Before a call's message is read: who calls, how long they will wait, and whether they could be admitted at all.
+fn enter(
+    mut call: Request<()>,
+    frontend: &Frontend,
+    api_key: Option<&ApiKey>,
+) -> Result<Request<()>, Status> {
     let authorization = call.metadata().get("authorization");
     if !api_key.is_none_or(|key| key.accepts(authorization.map(|value| value.as_bytes()))) {
         return Err(Status::unauthenticated(
             "the metadata `authorization` must be `Bearer` and the API key",
         ));
     }
+    frontend.check_room()?;
     let deadline = Deadline::from_metadata(call.metadata())?;
     call.extensions_mut().insert(deadline);
     Ok(call)

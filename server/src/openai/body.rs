@@ -2,38 +2,79 @@
 
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
 use super::fields::Fields;
-
-/// Bytes that a body may have.
-pub(super) const LIMIT: usize = 16 << 20;
+use crate::body_budget::{BodyBudget, MAX_REQUEST_BYTES};
+use crate::refusal::Refusal;
 
 /// How long a client may take to send its body.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bodies that take longer to parse than other clients should wait for.
+const LARGE: usize = 64 << 10;
+
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
         // A body that states its size is refused before any of it is read.
-        if request.body().size_hint().lower() > LIMIT as u64 {
+        if request.body().size_hint().lower() > MAX_REQUEST_BYTES as u64 {
             return Err(too_large());
         }
-        let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state))
+        let budget = request.extensions().get().cloned().unwrap_or_default();
+        let body = read(request.into_body(), &budget);
+        let body = tokio::time::timeout(PATIENCE, body)
             .await
-            .map_err(|_| too_slow())?
-            .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-                status => ApiError::new(status, "unreadable_body", rejection.body_text()),
-            })?;
-        parse(&body)
+            .map_err(|_| too_slow())??;
+        if body.bytes.len() < LARGE {
+            return parse(body);
+        }
+        tokio::task::spawn_blocking(|| parse(body))
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "parsing failed");
+                Err(Refusal::Internal.into())
+            })
     }
+}
+
+/// A body and its share of the budget.
+#[derive(Debug, Default)]
+struct Unread {
+    bytes: Vec<u8>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+async fn read(body: Body, budget: &BodyBudget) -> Result<Unread, ApiError> {
+    let mut body = body.into_data_stream();
+    let mut unread = Unread::default();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "unreadable_body",
+                error.to_string(),
+            )
+        })?;
+        if unread.bytes.len() + chunk.len() > MAX_REQUEST_BYTES {
+            return Err(too_large());
+        }
+        let permit = budget.take(chunk.len()).ok_or_else(too_many)?;
+        match &mut unread.held {
+            Some(held) => held.merge(permit),
+            None => unread.held = Some(permit),
+        }
+        unread.bytes.extend_from_slice(&chunk);
+    }
+    Ok(unread)
 }
 
 /// Only JSON that says so: a web page may send any other type across origins, past a server without a key.
@@ -60,7 +101,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn too_large() -> ApiError {
-    let message = format!("the body is larger than {LIMIT} bytes");
+    let message = format!("the body is larger than {MAX_REQUEST_BYTES} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
 }
 
@@ -69,10 +110,15 @@ fn too_slow() -> ApiError {
     ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
 }
 
-fn parse(body: &[u8]) -> Result<Fields, ApiError> {
-    let fields: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
+fn too_many() -> ApiError {
+    let message = "too many bytes of other requests are waiting to be read";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_bytes", message)
+}
+
+fn parse(body: Unread) -> Result<Fields, ApiError> {
+    let fields: Map<String, Value> = serde_json::from_slice(&body.bytes).map_err(|error| {
         let message = format!("the body is not a JSON object: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)
     })?;
-    Ok(Fields::of_body(fields))
+    Ok(Fields::of_body(fields, body.held))
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::generation::EngineFailed;
+use crate::generation::Interrupted;
 use crate::refusal::Refusal;
 
 /// Why a request gets no answer, or no more of it.
@@ -99,13 +99,14 @@ impl From<Refusal> for ApiError {
     }
 }
 
-impl From<EngineFailed> for ApiError {
-    fn from(failure: EngineFailed) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "engine_failed",
-            failure.to_string(),
-        )
+impl From<Interrupted> for ApiError {
+    fn from(interrupted: Interrupted) -> Self {
+        let (status, code) = match interrupted {
+            Interrupted::EngineFailed => (StatusCode::INTERNAL_SERVER_ERROR, "engine_failed"),
+            Interrupted::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, "request_timeout"),
+            Interrupted::ShutDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+        };
+        Self::new(status, code, interrupted.to_string())
     }
 }
 

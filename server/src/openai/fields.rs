@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
 use super::leftover::Leftover;
@@ -12,6 +13,8 @@ pub(super) struct Fields {
     /// Leads from the body to this object: nothing, or such as `messages[0].`.
     path: String,
     rest: Map<String, Value>,
+    /// The body's share of the memory for unread requests.
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 impl Fields {
@@ -23,14 +26,16 @@ impl Fields {
         Ok(Self {
             path: format!("{path}."),
             rest,
+            _held: None,
         })
     }
 
-    /// The fields of the body itself.
-    pub(super) fn of_body(rest: Map<String, Value>) -> Self {
+    /// The fields of the body itself, which gives `held` back when they have all been read.
+    pub(super) fn of_body(rest: Map<String, Value>, held: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             path: String::new(),
             rest,
+            _held: held,
         }
     }
 

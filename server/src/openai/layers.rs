@@ -9,6 +9,7 @@ use axum::response::Response;
 use uuid::Uuid;
 
 use super::error::ApiError;
+use crate::admission::Frontend;
 use crate::api_key::ApiKey;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,6 +25,16 @@ pub(super) async fn request_id(request: Request, next: Next) -> Response {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     response
+}
+
+/// Turns away who could not be admitted anyway, before any of the body is read.
+pub(super) async fn has_room(
+    State(frontend): State<Arc<Frontend>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    frontend.check_room()?;
+    Ok(next.run(request).await)
 }
 
 /// Lets in who shows the key.

@@ -22,7 +22,7 @@ impl Leftover {
             "user" | "metadata" | "store" | "service_tier" | "safety_identifier" => true,
             "prompt_cache_key" | "prompt_cache_retention" | "parallel_tool_calls" => true,
             "n" | "best_of" | "length_penalty" => number == Some(1.0),
-            "top_logprobs" | "min_tokens" | "priority" | "speculative.p_min" => number == Some(0.0),
+            "top_logprobs" | "min_tokens" | "speculative.p_min" => number == Some(0.0),
             // In completions, 0 asks for the log probability of the token itself.
             "logprobs" | "prompt_logprobs" | "return_token_strs" => value == false,
             "echo" | "use_beam_search" | "return_token_ids" => value == false,

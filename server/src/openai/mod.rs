@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod chat;
 mod completions;
+mod connections;
 mod envelope;
 mod error;
 mod fields;
@@ -19,40 +20,33 @@ mod usage;
 use std::io;
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
 
 use crate::admission::Frontend;
 use crate::api_key::ApiKey;
+use crate::body_budget::BodyBudget;
 
 /// Serves until `shutdown` resolves, then finishes what runs.
 pub async fn serve(
     frontend: Arc<Frontend>,
     api_key: Option<ApiKey>,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    // Tokens are small packets, and each should leave at once.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::warn!(%error, "TCP_NODELAY cannot be set");
-        }
-    });
-    axum::serve(listener, router(frontend, api_key))
-        .with_graceful_shutdown(shutdown)
-        .await
+    connections::serve(listener, router(frontend, api_key), shutdown).await
 }
 
 /// All routes. With a key, all but those for probes ask for it.
 pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
+    let has_room = middleware::from_fn_with_state(Arc::clone(&frontend), layers::has_room);
     let mut guarded = Router::new()
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*name}", get(models::get))
         .route("/v1/completions", post(completions::completions))
         .route("/v1/chat/completions", post(chat::chat_completions))
+        .route_layer(has_room)
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::get))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize));
     if let Some(key) = api_key {
@@ -65,7 +59,7 @@ pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
         .merge(guarded)
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)
-        .layer(DefaultBodyLimit::max(body::LIMIT))
+        .layer(Extension(BodyBudget::default()))
         .layer(middleware::from_fn(layers::request_id))
         .with_state(frontend)
 }

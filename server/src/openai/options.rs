@@ -36,6 +36,8 @@ impl Options {
             include_stop_strings: fields.take("include_stop_str_in_output")?.unwrap_or(false),
             ignore_eos: fields.take("ignore_eos")?.unwrap_or(false),
             skip_special_tokens: fields.take("skip_special_tokens")?,
+            priority: fields.take("priority")?,
+            cache_salt: fields.take("cache_salt")?,
             speculation: speculation(&mut fields)?,
         };
         fields.finish(Leftover::in_body)?;

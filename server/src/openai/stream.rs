@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::envelope::Envelope;
 use super::error::ApiError;
 use super::usage::Cost;
-use crate::generation::{Chunk, EngineFailed, Generation};
+use crate::generation::{Chunk, Generation, Interrupted};
 use crate::request::{Finish, Stats};
 
 /// Streams `generation`, which ends when the client leaves, because the stream owns it.
@@ -50,11 +50,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, chunk: Result<Chunk, EngineFailed>) -> Vec<String> {
+    fn write(&mut self, chunk: Result<Chunk, Interrupted>) -> Vec<String> {
         let chunk = match chunk {
             Ok(chunk) => chunk,
             // No `[DONE]`: what came is not the whole answer.
-            Err(failure) => return vec![ApiError::from(failure).body().to_string()],
+            Err(interrupted) => return vec![ApiError::from(interrupted).body().to_string()],
         };
         self.num_tokens += chunk.tokens.len();
         let piece = (!chunk.text.is_empty()).then(|| self.envelope.endpoint.piece(chunk.text));

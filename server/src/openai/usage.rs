@@ -21,7 +21,13 @@ pub(super) struct Usage {
     prompt_tokens: usize,
     completion_tokens: usize,
     total_tokens: usize,
+    prompt_tokens_details: PromptTokensDetails,
     completion_tokens_details: CompletionTokensDetails,
+}
+
+#[derive(Debug, Serialize)]
+struct PromptTokensDetails {
+    cached_tokens: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,12 +58,16 @@ impl Cost<'_> {
         let Stats {
             num_draft_tokens,
             num_accepted_tokens,
+            num_cached_tokens,
             ..
         } = *self.stats;
         Usage {
             prompt_tokens: self.num_prompt_tokens,
             completion_tokens: self.num_tokens,
             total_tokens: self.num_prompt_tokens + self.num_tokens,
+            prompt_tokens_details: PromptTokensDetails {
+                cached_tokens: num_cached_tokens,
+            },
             completion_tokens_details: CompletionTokensDetails {
                 reasoning_tokens: 0,
                 accepted_prediction_tokens: num_accepted_tokens,

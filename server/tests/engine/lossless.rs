@@ -7,6 +7,7 @@ use foretoken_draft::{Drafter, Lookup, Trigram};
 use foretoken_model::{
     Dtype, LoadOptions, LoadedModel, ModelSource, SamplingParams, Token, Tokenizer,
 };
+use foretoken_server::engine::BLOCK_SIZE;
 
 const DRAFTERS: [&str; 7] = [
     "none", "trigram", "lookup", "wrong", "right", "hidden", "mix",
@@ -216,15 +217,27 @@ impl Bench {
         let asks: Vec<Ask> = asks
             .map(|(index, ask)| ask.drafted(drafter(index), budget))
             .collect();
-        let got: Vec<Answer> = match cell.crowd {
-            0 => asks
-                .into_iter()
-                .take(2)
-                .flat_map(|ask| answers(&mut engine, vec![ask]))
-                .collect(),
-            _ => answers(&mut engine, asks),
+        let again: Vec<Ask> = match cell.crowd {
+            0 => asks[..2].to_vec(),
+            _ => asks.clone(),
         };
-        for (index, (got, plain)) in got.iter().zip(plain).enumerate() {
+        let got: Vec<Answer> = match cell.crowd {
+            0 => (again.iter())
+                .flat_map(|ask| answers(&mut engine, vec![ask.clone()]))
+                .collect(),
+            _ => answers(&mut engine, again.clone()),
+        };
+        // Asked a second time, nothing of the prompts is computed but their last blocks.
+        let again = answers(&mut engine, again);
+        for (index, (again, ask)) in again.iter().zip(&asks).enumerate() {
+            let whole_blocks = (ask.prompt.len() - 1) / BLOCK_SIZE * BLOCK_SIZE;
+            assert_eq!(
+                again.stats.num_cached_tokens, whole_blocks,
+                "{cell:?}, request {index}"
+            );
+        }
+        for (index, got) in got.iter().enumerate().chain(again.iter().enumerate()) {
+            let plain = &plain[index];
             assert_eq!(got.tokens, plain.tokens, "{cell:?}, request {index}");
             assert_eq!(got.finish, plain.finish, "{cell:?}, request {index}");
             self.check_counters(drafter(index), budget, got);

@@ -3,5 +3,7 @@
 #![cfg(test)]
 
 mod lossless;
+mod order;
+mod prefixes;
 mod stress;
 mod support;

@@ -164,14 +164,26 @@ fn sequences_that_lose_their_blocks_are_computed_again_and_say_the_same() {
         ..setup()
     };
     for drafter in [None, Some("right")] {
-        let mut engine = tight.engine(vec![right(&asks, &alone)]);
-        let drafted = asks
-            .iter()
-            .map(|ask| ask.clone().drafted(drafter, 8))
-            .collect();
-        for (got, alone) in answers(&mut engine, drafted).iter().zip(&alone) {
-            assert_eq!(got.tokens, alone.tokens, "drafted by {drafter:?}");
-        }
+        let num_rows = [false, true].map(|enable_prefix_caching| {
+            let tight = Setup {
+                enable_prefix_caching,
+                ..tight.clone()
+            };
+            let mut engine = tight.engine(vec![right(&asks, &alone)]);
+            let drafted = asks
+                .iter()
+                .map(|ask| ask.clone().drafted(drafter, 8))
+                .collect();
+            for (got, alone) in answers(&mut engine, drafted).iter().zip(&alone) {
+                assert_eq!(got.tokens, alone.tokens, "drafted by {drafter:?}");
+            }
+            engine.num_rows()
+        });
+        let [computed, cached] = num_rows;
+        assert!(
+            cached < computed,
+            "{cached} rows with the cache, {computed} without"
+        );
     }
 }
 
@@ -233,6 +245,9 @@ fn the_models_own_end_ends_an_output_unless_asked_otherwise() {
 /// A request of the storm: prompt length, tokens, drafter, budget, and the step at which its client leaves.
 type Storm = (usize, usize, usize, usize, Option<usize>);
 
+/// Salts of the storm: some share their prefixes.
+const SALTS: [Option<&str>; 3] = [None, Some("a"), Some("b")];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -247,7 +262,11 @@ proptest! {
         let asks: Vec<Ask> = storm
             .iter()
             .enumerate()
-            .map(|(seed, &(len, num_tokens, ..))| Ask::new(prompt(len), sampling(seed as u64), num_tokens))
+            .map(|(seed, &(len, num_tokens, ..))| Ask {
+                priority: seed as i32 % 2,
+                cache_salt: SALTS[seed % 3],
+                ..Ask::new(prompt(len), sampling(seed as u64), num_tokens)
+            })
             .collect();
         let mut calm = setup().engine(Vec::new());
         let alone: Vec<Answer> = asks.iter().map(|ask| answers(&mut calm, vec![ask.clone()]).remove(0)).collect();

@@ -27,8 +27,10 @@ pub(crate) struct Setup {
     pub(crate) source: ModelSource,
     pub(crate) dtype: Dtype,
     pub(crate) max_num_seqs: usize,
+    pub(crate) max_num_batched_tokens: usize,
     pub(crate) max_prefill_chunk: usize,
     pub(crate) num_blocks: usize,
+    pub(crate) enable_prefix_caching: bool,
 }
 
 impl Setup {
@@ -37,8 +39,10 @@ impl Setup {
             source,
             dtype,
             max_num_seqs: 8,
+            max_num_batched_tokens: 512,
             max_prefill_chunk: 512,
             num_blocks: 256,
+            enable_prefix_caching: true,
         }
     }
 
@@ -55,8 +59,9 @@ impl Setup {
         let drafters = Drafters::new(drafters, model.llama.config().vocab_size);
         let options = SchedulerOptions {
             max_num_seqs: self.max_num_seqs,
-            max_num_batched_tokens: 512,
+            max_num_batched_tokens: self.max_num_batched_tokens,
             max_prefill_chunk: self.max_prefill_chunk,
+            enable_prefix_caching: self.enable_prefix_caching,
         };
         Engine::new(
             model.llama,
@@ -76,6 +81,8 @@ pub(crate) struct Ask {
     pub(crate) sampling: SamplingParams,
     pub(crate) stopping: Stopping,
     pub(crate) speculation: Speculation,
+    pub(crate) priority: i32,
+    pub(crate) cache_salt: Option<&'static str>,
 }
 
 impl Ask {
@@ -95,6 +102,8 @@ impl Ask {
                 min_draft_tokens: 0,
                 max_draft_depth: 63,
             },
+            priority: 0,
+            cache_salt: None,
         }
     }
 
@@ -117,12 +126,16 @@ impl Ask {
             sampling,
             stopping,
             speculation,
+            priority,
+            cache_salt,
         } = self;
         engine.add(Request {
             prompt,
             sampling,
             stopping,
             speculation,
+            priority,
+            cache_salt: cache_salt.map(Arc::from),
             events,
             permit,
         });

@@ -147,6 +147,7 @@ async fn an_answer_tells_who_drafted() {
             num_output_tokens: 9,
             finish_reason: FinishReason::Length.into(),
             stop_reason: None,
+            num_cached_tokens: Some(0),
             speculation: Some(stats),
         };
         assert_eq!(output.finish_info, Some(finish_info));

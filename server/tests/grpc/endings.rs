@@ -163,6 +163,7 @@ async fn dies_of(death: fn() -> candle_core::Result<()>, last_words: &str) {
         http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         api_key: None,
+        shutdown_timeout: Duration::ZERO,
     };
     let (http, grpc) = (
         doors.http.local_addr().unwrap(),

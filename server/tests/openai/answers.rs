@@ -32,6 +32,7 @@ async fn a_completion_has_the_shape_that_clients_know() {
             "prompt_tokens": 3,
             "completion_tokens": 6,
             "total_tokens": 9,
+            "prompt_tokens_details": {"cached_tokens": 0},
             "completion_tokens_details": {
                 "reasoning_tokens": 0,
                 "accepted_prediction_tokens": 4,

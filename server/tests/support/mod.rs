@@ -27,6 +27,7 @@ pub(crate) fn frontend(max_num_requests: usize) -> (Arc<Frontend>, UnboundedRece
     let limits = Limits {
         max_model_len: MAX_MODEL_LEN,
         max_num_requests,
+        request_timeout: None,
         speculation: Speculation {
             drafter: Some("trigram"),
             max_draft_tokens: 16,

@@ -1,0 +1,185 @@
+//! How many blocks the KV cache gets: what the machine has, less what the rest of the engine takes.
+
+mod machine;
+
+use std::path::Path;
+
+use foretoken_draft::DraftTree;
+use foretoken_model::{Activations, KvCache, LoadedModel};
+use thiserror::Error;
+
+use crate::config::EngineOptions;
+use crate::engine::BLOCK_SIZE;
+
+/// Why there is no room for a cache.
+#[derive(Debug, Error, PartialEq)]
+pub enum MemoryError {
+    /// Not even one sequence fits.
+    #[error(
+        "the KV cache of one sequence of {max_model_len} tokens takes {needed} bytes, more than the {limit} there are \
+         for it; {}", advice(*.fitting)
+    )]
+    TooSmall {
+        /// Tokens of a sequence.
+        max_model_len: usize,
+        /// Bytes that they take.
+        needed: u64,
+        /// Bytes for the whole cache.
+        limit: u64,
+        /// Tokens of a sequence that would fit; may be 0.
+        fitting: usize,
+    },
+    /// More was asked for than there is.
+    #[error(
+        "--kv-cache-memory-bytes is {asked}, but only {available} bytes are available beside weights and activations"
+    )]
+    TooLarge {
+        /// As asked for.
+        asked: u64,
+        /// What the machine has.
+        available: u64,
+    },
+}
+
+fn advice(fitting: usize) -> String {
+    match fitting {
+        0 => "no --max-model-len is short enough".to_owned(),
+        fitting => format!("--max-model-len {fitting} would fit"),
+    }
+}
+
+/// What decides about the cache's size.
+#[derive(Clone, Copy, Debug)]
+struct Needs {
+    max_model_len: usize,
+    max_num_seqs: usize,
+    /// Bytes that a slot takes in all layers.
+    slot_bytes: u64,
+    /// Bytes that the largest step takes beside weights and cache.
+    step_bytes: u64,
+}
+
+/// Where nobody says how much memory there is.
+const FALLBACK: u64 = 4 << 30;
+
+/// Blocks for a loaded model: as many as asked for, or as all running sequences may fill if the machine has them.
+pub(crate) fn num_blocks(
+    model: &LoadedModel,
+    options: &EngineOptions,
+) -> Result<usize, MemoryError> {
+    let (config, dtype) = (model.llama.config(), model.llama.dtype());
+    // Buffers grow by doubling, and every row of a step may have logits.
+    let num_rows = options
+        .max_num_batched_tokens
+        .max(options.max_num_seqs)
+        .next_power_of_two();
+    let row_bytes = Activations::row_bytes(config, dtype) + config.vocab_size * size_of::<f32>();
+    let needs = Needs {
+        max_model_len: model.max_model_len,
+        max_num_seqs: options.max_num_seqs,
+        slot_bytes: KvCache::slot_bytes(config, dtype) as u64,
+        step_bytes: num_rows as u64 * row_bytes as u64,
+    };
+    let available = machine::available(Path::new("/"));
+    needs.num_blocks(options.kv_cache_memory_bytes, available)
+}
+
+impl Needs {
+    /// The weights are loaded by now, so `available` knows of them.
+    fn num_blocks(self, asked: Option<u64>, available: Option<u64>) -> Result<usize, MemoryError> {
+        let left = available.map(|bytes| bytes.saturating_sub(self.step_bytes));
+        let limit = match (asked, left) {
+            (Some(asked), Some(left)) if asked > left => {
+                return Err(MemoryError::TooLarge {
+                    asked,
+                    available: left,
+                });
+            }
+            (Some(asked), _) => asked,
+            // A tenth is left for requests, their texts and the rest of the machine.
+            (None, left) => left.map_or(FALLBACK, |left| left / 10 * 9),
+        };
+        let block_bytes = BLOCK_SIZE as u64 * self.slot_bytes;
+        // A slot's number has 32 bits.
+        let affordable =
+            (limit / block_bytes).min(u64::from(u32::MAX) / BLOCK_SIZE as u64) as usize;
+        let per_sequence = (self.max_model_len + DraftTree::MAX_NODES).div_ceil(BLOCK_SIZE);
+        if affordable < per_sequence {
+            return Err(MemoryError::TooSmall {
+                max_model_len: self.max_model_len,
+                needed: per_sequence as u64 * block_bytes,
+                limit,
+                fitting: (affordable * BLOCK_SIZE).saturating_sub(DraftTree::MAX_NODES),
+            });
+        }
+        Ok(match asked {
+            Some(_) => affordable,
+            None => affordable.min(per_sequence.saturating_mul(self.max_num_seqs)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_takes_what_is_asked_for_or_what_is_useful_and_there() {
+        // 16 bytes a slot are 256 a block; 100 tokens and a tree of 64 take 11 blocks.
+        let needs = Needs {
+            max_model_len: 100,
+            max_num_seqs: 4,
+            slot_bytes: 16,
+            step_bytes: 1000,
+        };
+        let too_small = |limit, fitting| {
+            Err(MemoryError::TooSmall {
+                max_model_len: 100,
+                needed: 2816,
+                limit,
+                fitting,
+            })
+        };
+        let too_large = Err(MemoryError::TooLarge {
+            asked: 9001,
+            available: 9000,
+        });
+        for (asked, available, want) in [
+            (None, None, Ok(44)),
+            (None, Some(1 << 20), Ok(44)),
+            (None, Some(11_000), Ok(35)),
+            (None, Some(1000), too_small(0, 0)),
+            (None, Some(3500), too_small(2250, 64)),
+            (Some(2816), None, Ok(11)),
+            (Some(2815), None, too_small(2815, 96)),
+            (Some(25_600), Some(1 << 20), Ok(100)),
+            (Some(9000), Some(10_000), Ok(35)),
+            (Some(9001), Some(10_000), too_large),
+            (Some(u64::MAX), None, Ok(u32::MAX as usize / 16)),
+        ] {
+            assert_eq!(
+                needs.num_blocks(asked, available),
+                want,
+                "{asked:?} {available:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_would() {
+        let error = |fitting| MemoryError::TooSmall {
+            max_model_len: 100,
+            needed: 2816,
+            limit: 2000,
+            fitting,
+        };
+        let text = error(32).to_string();
+        assert!(text.contains("2816") && text.contains("2000"), "{text}");
+        assert!(text.ends_with("--max-model-len 32 would fit"), "{text}");
+        assert!(
+            error(0)
+                .to_string()
+                .ends_with("no --max-model-len is short enough")
+        );
+    }
+}
