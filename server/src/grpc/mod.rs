@@ -2,6 +2,7 @@
 
 mod convert;
 mod deadline;
+mod metered;
 mod service;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::admission::Frontend;
 use crate::api_key::ApiKey;
 use crate::body_budget::MAX_REQUEST_BYTES;
 use deadline::Deadline;
+use metered::Metered;
 use service::Calls;
 
 /// How often a silent client is asked whether it is still there; one that is not holds its place for nothing.
@@ -60,7 +62,7 @@ impl Door {
             .expect("descriptors that the build has written");
 
         let door = Self {
-            routes: Routes::new(inference)
+            routes: Routes::new(Metered::new(inference))
                 .add_service(health_server)
                 .add_service(reflection),
             health,

@@ -99,10 +99,10 @@ impl Bench {
     fn stories() -> Self {
         let texts = [
             "Once upon a time",
-            "Lily and Ben",
+            "Tom had a ball. Tom had a ball. Tom had a",
             "The big red dog was very sad because",
             "One day, a",
-            "Tom had a ball. Tom had a ball. Tom had a",
+            "Lily and Ben",
             "\"Can I",
         ];
         Self::new(stories(), &texts, 24)
@@ -217,25 +217,22 @@ impl Bench {
         let asks: Vec<Ask> = asks
             .map(|(index, ask)| ask.drafted(drafter(index), budget))
             .collect();
-        let again: Vec<Ask> = match cell.crowd {
-            0 => asks[..2].to_vec(),
-            _ => asks.clone(),
-        };
+        let few = asks[..2].to_vec();
         let got: Vec<Answer> = match cell.crowd {
-            0 => (again.iter())
+            0 => (few.iter())
                 .flat_map(|ask| answers(&mut engine, vec![ask.clone()]))
                 .collect(),
-            _ => answers(&mut engine, again.clone()),
+            _ => answers(&mut engine, asks),
         };
         // Asked a second time, nothing of the prompts is computed but their last blocks.
-        let again = answers(&mut engine, again);
-        for (index, (again, ask)) in again.iter().zip(&asks).enumerate() {
-            let whole_blocks = (ask.prompt.len() - 1) / BLOCK_SIZE * BLOCK_SIZE;
-            assert_eq!(
-                again.stats.num_cached_tokens, whole_blocks,
-                "{cell:?}, request {index}"
-            );
-        }
+        let again = answers(&mut engine, few);
+        let num_cached: Vec<usize> = (again.iter())
+            .map(|got| got.stats.num_cached_tokens)
+            .collect();
+        let whole_blocks = |prompt: &Vec<Token>| (prompt.len() - 1) / BLOCK_SIZE * BLOCK_SIZE;
+        let wanted: Vec<usize> = self.prompts[..2].iter().map(whole_blocks).collect();
+        assert_eq!(num_cached, wanted, "{cell:?}");
+        assert_ne!(num_cached, [0, 0], "no prompt is long enough");
         for (index, got) in got.iter().enumerate().chain(again.iter().enumerate()) {
             let plain = &plain[index];
             assert_eq!(got.tokens, plain.tokens, "{cell:?}, request {index}");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use foretoken_model::SamplingParams;
 use foretoken_proto::v1::finish_info::{FinishReason, StopReason};
 use foretoken_proto::v1::{
-    DecodingParameters, FinishInfo, GenerateRequest, PromptInfo, RandomSampling, ResponseOptions,
-    SequenceOutput, SpeculationOptions, SpeculationStats, StoppingCriteria, generate_request,
+    DecodingParameters, FinishInfo, GenerateRequest, KvCacheParameters, PromptInfo, RandomSampling,
+    ResponseOptions, SequenceOutput, SpeculationOptions, SpeculationStats, StoppingCriteria,
+    generate_request,
 };
 use foretoken_server::request::{Finish, Speculation, Stopping};
 
@@ -213,6 +214,10 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
             ignore_eos: true,
             ..Default::default()
         }),
+        priority: Some(-3),
+        kv: Some(KvCacheParameters {
+            cache_salt: Some("s".into()),
+        }),
         speculation: Some(SpeculationOptions {
             drafter: Some("lookup".into()),
             max_draft_tokens: Some(8),
@@ -235,9 +240,10 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
         min_draft_tokens: 0,
         max_draft_depth: 63,
     };
-    for (wire, sampling, stopping, speculation) in [
+    for (wire, rank, sampling, stopping, speculation) in [
         (
             full,
+            (-3, Some("s")),
             SamplingParams {
                 temperature: 0.5,
                 top_k: 4,
@@ -261,7 +267,13 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
                 max_draft_depth: 5,
             },
         ),
-        (zero, SamplingParams::greedy(), stopping, speculation),
+        (
+            zero,
+            (0, None),
+            SamplingParams::greedy(),
+            stopping,
+            speculation,
+        ),
     ] {
         let engine = async {
             let request = inbox.recv().await.unwrap();
@@ -272,6 +284,7 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
         let (answer, request) = tokio::join!(unary(&served, wire), engine);
         answer.unwrap();
         assert_eq!(request.prompt, [5, 6]);
+        assert_eq!((request.priority, request.cache_salt.as_deref()), rank);
         assert_eq!(request.sampling, sampling);
         assert_eq!(request.stopping, stopping);
         assert_eq!(request.speculation, speculation);

@@ -16,7 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::{Served, continuing, event, serve as open, support, unary};
+use crate::{Served, continuing, event, serve as open, streamed, support, unary};
 
 #[tokio::test]
 async fn a_client_that_leaves_cancels_its_request() {
@@ -73,6 +73,36 @@ async fn a_deadline_ends_the_call_and_cancels_the_request() {
             };
             let (code, ()) = tokio::join!(ending_of_short_call(frontend, stream), engine);
             assert_eq!(code, Code::DeadlineExceeded, "{stream} {events}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_servers_patience_ends_a_call_and_so_does_its_own_end() {
+    for (timeout, code) in [
+        (Some(Duration::from_millis(50)), Code::DeadlineExceeded),
+        (None, Code::Unavailable),
+    ] {
+        for is_streamed in [false, true] {
+            let (frontend, mut inbox) = support::impatient_frontend(4, timeout);
+            let served = open(Arc::clone(&frontend), None).await;
+            let engine = async {
+                let request = inbox.recv().await.unwrap();
+                request.events.try_send(event(5, None)).unwrap();
+                if timeout.is_none() {
+                    frontend.drain();
+                    frontend.close();
+                }
+                request.events.closed().await;
+            };
+            let call = async {
+                match is_streamed {
+                    true => streamed(&served, continuing(&[5], 3)).await.err(),
+                    false => unary(&served, continuing(&[5], 3)).await.err(),
+                }
+            };
+            let (ended, ()) = tokio::join!(call, engine);
+            assert_eq!(ended.map(|status| status.code()), Some(code));
         }
     }
 }
@@ -192,4 +222,44 @@ async fn dies_of(death: fn() -> candle_core::Result<()>, last_words: &str) {
     // The binary turns an error here into an exit code that is not zero.
     let error = serving.await.unwrap().unwrap_err();
     assert!(format!("{error:#}").starts_with(last_words), "{error:#}");
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test's own engine")]
+async fn a_server_that_is_asked_to_stop_waits_no_longer_than_it_should() {
+    let (frontend, inbox) = support::frontend(4);
+    // An engine that never ends a request, but lets go of those that nobody waits for.
+    let thread = std::thread::spawn(move || {
+        let mut inbox = inbox;
+        while let Some(request) = inbox.blocking_recv() {
+            request.events.try_send(event(5, None)).unwrap();
+            while !request.events.is_closed() {
+                std::thread::yield_now();
+            }
+        }
+        Ok(())
+    });
+    let doors = Doors {
+        http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        api_key: None,
+        shutdown_timeout: Duration::from_millis(50),
+    };
+    let address = format!("http://{}", doors.grpc.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = serve::serve(doors, Launched { frontend, thread }, async {
+        stopped.await.unwrap();
+    });
+    let client = async {
+        let channel = Channel::from_shared(address).unwrap().connect().await;
+        let mut client = InferenceClient::new(channel.unwrap());
+        let stream = client.generate_stream(continuing(&[5], 3)).await.unwrap();
+        let mut stream = stream.into_inner();
+        stream.message().await.unwrap().unwrap();
+        stop.send(()).unwrap();
+        stream.message().await.unwrap_err().code()
+    };
+    let (served, code) = tokio::join!(serving, client);
+    served.unwrap();
+    assert_eq!(code, Code::Unavailable);
 }

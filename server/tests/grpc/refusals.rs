@@ -28,7 +28,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     let (frontend, _inbox) = support::frontend(4);
     let served = serve(frontend, None).await;
     type Spoil = fn(&mut GenerateRequest);
-    let cases: [(Spoil, Code, &str); 15] = [
+    let cases: [(Spoil, Code, &str); 17] = [
         (
             |r| r.temperature = Some(-1.0),
             Code::InvalidArgument,
@@ -43,6 +43,16 @@ async fn what_is_wrong_with_a_request_is_said() {
             },
             Code::InvalidArgument,
             "`max_draft_tokens`: is 1000, expected 0 to 63",
+        ),
+        (
+            |r| r.kv.get_or_insert_default().cache_salt = Some(String::new()),
+            Code::InvalidArgument,
+            "`cache_salt`: is empty",
+        ),
+        (
+            |r| r.kv.get_or_insert_default().cache_salt = Some("x".repeat(1025)),
+            Code::InvalidArgument,
+            "`cache_salt`: has 1025 bytes, expected at most 1024",
         ),
         (
             |r| r.model = "other".into(),

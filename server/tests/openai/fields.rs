@@ -25,11 +25,14 @@ async fn what_a_body_states_reaches_the_engine() {
         "presence_penalty": 1, "frequency_penalty": -1, "repetition_penalty": 1.5,
         "logit_bias": {"30": -100, "31": 1}, "seed": 9,
         "stop": "x", "stop_token_ids": [40], "ignore_eos": true,
+        "priority": -3, "cache_salt": "s",
         "speculative": {"n_max": 8, "n_min": 2},
         "speculative.max_depth": 3, "speculative.drafter": "lookup",
     });
     let engine = async {
         let request = next(&mut inbox).await;
+        assert_eq!(request.priority, -3);
+        assert_eq!(request.cache_salt.as_deref(), Some("s"));
         (request.sampling, request.stopping, request.speculation)
     };
     let (request, (status, _)) = tokio::join!(engine, read(door.post(COMPLETIONS, &body)));

@@ -125,6 +125,38 @@ async fn a_full_queue_a_drain_and_a_dead_engine_are_told_apart() {
 }
 
 #[tokio::test]
+async fn an_answer_that_takes_too_long_is_cut_off_and_its_request_cancelled() {
+    // The server's patience ends, or the server does.
+    for (timeout, status, code) in [
+        (Some(Duration::from_millis(50)), 504, "request_timeout"),
+        (None, 503, "shutting_down"),
+    ] {
+        for stream in [false, true] {
+            let (frontend, mut inbox) = support::impatient_frontend(1, timeout);
+            let door = Door::open(&frontend, None).await;
+            let body = json!({"prompt": [20], "stream": stream});
+            let engine = async {
+                let request = next(&mut inbox).await;
+                request.events.try_send(one_token(None)).unwrap();
+                if timeout.is_none() {
+                    frontend.drain();
+                    frontend.close();
+                }
+                request.events.closed().await;
+            };
+            let answer = async {
+                let response = door.post(COMPLETIONS, &body).send().await.unwrap();
+                (response.status(), response.text().await.unwrap())
+            };
+            let ((given, text), ()) = tokio::join!(answer, engine);
+            assert_eq!(given, if stream { 200 } else { status });
+            assert!(text.contains(code), "{text}");
+            assert!(!text.contains("[DONE]"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_engine_that_dies_at_work_is_an_error_of_the_server() {
     let (frontend, mut inbox) = support::frontend(1);
     let door = Door::open(&frontend, None).await;

@@ -14,6 +14,14 @@ pub(crate) const MAX_MODEL_LEN: usize = 256;
 
 /// An edge over the carried model's tokenizer, and the inbox of an engine that is yet to be.
 pub(crate) fn frontend(max_num_requests: usize) -> (Arc<Frontend>, UnboundedReceiver<Request>) {
+    impatient_frontend(max_num_requests, None)
+}
+
+/// The same, granting requests so much time.
+pub(crate) fn impatient_frontend(
+    max_num_requests: usize,
+    request_timeout: Option<Duration>,
+) -> (Arc<Frontend>, UnboundedReceiver<Request>) {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/demo");
     let read = |name: &str| std::fs::read(format!("{demo}/{name}")).unwrap();
     let tokenizer = Tokenizer::from_bytes(&read("tokenizer.json")).unwrap();
@@ -27,7 +35,7 @@ pub(crate) fn frontend(max_num_requests: usize) -> (Arc<Frontend>, UnboundedRece
     let limits = Limits {
         max_model_len: MAX_MODEL_LEN,
         max_num_requests,
-        request_timeout: None,
+        request_timeout,
         speculation: Speculation {
             drafter: Some("trigram"),
             max_draft_tokens: 16,
