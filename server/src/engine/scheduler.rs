@@ -188,7 +188,7 @@ impl Scheduler {
             }
             self.waiting.insert(rank, sequence);
             let last = self.running.last_key_value();
-            if !last.is_some_and(|(last, _)| last.priority > rank.priority) {
+            if last.is_none_or(|(last, _)| last.priority <= rank.priority) {
                 return;
             }
             self.preempt_last(blocks, plan);

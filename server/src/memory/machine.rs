@@ -95,6 +95,10 @@ mod tests {
         "MemTotal:  4000 kB\nMemAvailable:    3000 kB\n",
     );
 
+    const V2: (&str, &str) = ("proc/self/cgroup", "0::/pod/box\n");
+    const V1: (&str, &str) = ("proc/self/cgroup", "7:cpu,cpuacct:/x\n4:memory:/box\n");
+    const USED_5: (&str, &str) = ("sys/fs/cgroup/pod/box/memory.current", "5");
+
     fn machine(files: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
@@ -107,10 +111,8 @@ mod tests {
 
     #[test]
     fn the_tightest_limit_counts() {
-        let v2 = ("proc/self/cgroup", "0::/pod/box\n");
-        let v1 = ("proc/self/cgroup", "7:cpu,cpuacct:/x\n4:memory:/box\n");
-        let current = "sys/fs/cgroup/pod/box/memory.current";
-        let cases: [(&[(&str, &str)], Option<u64>); 8] = [
+        type Files = &'static [(&'static str, &'static str)];
+        let cases: [(Files, Option<u64>); 8] = [
             (&[], None),
             (&[MEMINFO], Some(3_072_000)),
             (
@@ -120,8 +122,8 @@ mod tests {
             (
                 &[
                     MEMINFO,
-                    v2,
-                    (current, "5"),
+                    V2,
+                    USED_5,
                     ("sys/fs/cgroup/pod/box/memory.max", "max\n"),
                 ],
                 Some(3_072_000),
@@ -129,8 +131,8 @@ mod tests {
             (
                 &[
                     MEMINFO,
-                    v2,
-                    (current, "5"),
+                    V2,
+                    USED_5,
                     ("sys/fs/cgroup/pod/box/memory.max", "105\n"),
                 ],
                 Some(100),
@@ -139,8 +141,8 @@ mod tests {
             (
                 &[
                     MEMINFO,
-                    v2,
-                    (current, "5"),
+                    V2,
+                    USED_5,
                     ("sys/fs/cgroup/pod/box/memory.max", "105\n"),
                     ("sys/fs/cgroup/pod/memory.max", "90\n"),
                     ("sys/fs/cgroup/pod/memory.current", "60\n"),
@@ -154,7 +156,7 @@ mod tests {
             (
                 &[
                     MEMINFO,
-                    v1,
+                    V1,
                     ("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "100"),
                     ("sys/fs/cgroup/memory/box/memory.usage_in_bytes", "130"),
                     (
@@ -168,7 +170,7 @@ mod tests {
             (
                 &[
                     MEMINFO,
-                    v1,
+                    V1,
                     ("sys/fs/cgroup/memory/memory.limit_in_bytes", "100"),
                     ("sys/fs/cgroup/memory/memory.usage_in_bytes", "130"),
                 ],
