@@ -64,6 +64,8 @@ fn main() -> Result<()> {
         max_num_seqs: 1,
         max_num_batched_tokens: 512,
         max_prefill_chunk: 512,
+        // The same prompt is asked again and again, and shall cost the same every time.
+        enable_prefix_caching: false,
     };
     let num_slots = options.prompt + options.num_tokens() + DraftTree::MAX_NODES;
     let num_blocks = num_slots.div_ceil(BLOCK_SIZE) + 1;
@@ -139,6 +141,8 @@ fn run(
             min_draft_tokens: num_drafts,
             max_draft_depth: num_drafts.max(1),
         },
+        priority: 0,
+        cache_salt: None,
         events,
         permit: Arc::new(Semaphore::new(1)).try_acquire_owned()?,
     });
