@@ -165,6 +165,11 @@ impl Engine {
         self.blocks.num_available()
     }
 
+    /// The blocks of the cache, by what becomes of them.
+    pub fn blocks(&self) -> &BlockPool {
+        &self.blocks
+    }
+
     /// Rows that the target has computed, drafts included.
     pub fn num_rows(&self) -> u64 {
         self.num_rows

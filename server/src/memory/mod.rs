@@ -17,7 +17,7 @@ pub enum MemoryError {
     /// Not even one sequence fits.
     #[error(
         "the KV cache of one sequence of {max_model_len} tokens takes {needed} bytes, more than the {limit} there are \
-         for it; {}", advice(*.fitting)
+         for it beside weights and {step_bytes} bytes of activations; {}", advice(*.fitting)
     )]
     TooSmall {
         /// Tokens of a sequence.
@@ -26,6 +26,8 @@ pub enum MemoryError {
         needed: u64,
         /// Bytes for the whole cache.
         limit: u64,
+        /// Bytes of the largest step's activations.
+        step_bytes: u64,
         /// Tokens of a sequence that would fit; may be 0.
         fitting: usize,
     },
@@ -43,7 +45,8 @@ pub enum MemoryError {
 
 fn advice(fitting: usize) -> String {
     match fitting {
-        0 => "no --max-model-len is short enough".to_owned(),
+        0 => "no --max-model-len is short enough; a smaller --max-num-batched-tokens leaves more"
+            .to_owned(),
         fitting => format!("--max-model-len {fitting} would fit"),
     }
 }
@@ -109,6 +112,7 @@ impl Needs {
                 max_model_len: self.max_model_len,
                 needed: per_sequence as u64 * block_bytes,
                 limit,
+                step_bytes: self.step_bytes,
                 fitting: (affordable * BLOCK_SIZE).saturating_sub(DraftTree::MAX_NODES),
             });
         }
@@ -137,6 +141,7 @@ mod tests {
                 max_model_len: 100,
                 needed: 2816,
                 limit,
+                step_bytes: 1000,
                 fitting,
             })
         };
@@ -171,6 +176,7 @@ mod tests {
             max_model_len: 100,
             needed: 2816,
             limit: 2000,
+            step_bytes: 3000,
             fitting,
         };
         let text = error(32).to_string();

@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Connections at once; more wait to be accepted. Few enough for the usual limit of 1024 open files.
-const MAX_CONNECTIONS: usize = 512;
+/// Connections beside those of admitted requests: probes, idle ones, and those that are told that the queue is full.
+const SPARE_CONNECTIONS: usize = 256;
 
 /// How long a client may take to send a request's head, the first or the next on its connection.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,16 +22,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait when the system has no file left for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` resolves, then finishes the requests that are under way.
+/// Serves until `shutdown` resolves, then finishes the requests that are under way. There are never more connections than
+/// `max_num_requests` and a few; others wait to be accepted.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
+    max_num_requests: usize,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let accept = async {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(max_num_requests + SPARE_CONNECTIONS));
         loop {
             let place = Arc::clone(&places).acquire_owned().await;
             let stream = next(&listener).await;

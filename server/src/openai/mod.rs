@@ -35,7 +35,9 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    connections::serve(listener, router(frontend, api_key), shutdown).await
+    let max_num_requests = frontend.limits().max_num_requests;
+    let router = router(frontend, api_key);
+    connections::serve(listener, router, max_num_requests, shutdown).await
 }
 
 /// All routes. With a key, all but those for probes ask for it.

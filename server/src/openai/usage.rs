@@ -40,6 +40,8 @@ struct CompletionTokensDetails {
 /// llama.cpp's `timings`. As there, the time to the first token counts as the prompt's.
 #[derive(Debug, Serialize)]
 pub(super) struct Timings {
+    /// Tokens of the prompt that were in the cache; those of `prompt_n` were not.
+    cache_n: usize,
     prompt_n: usize,
     prompt_ms: f64,
     prompt_per_token_ms: f64,
@@ -80,9 +82,12 @@ impl Cost<'_> {
     pub(super) fn timings(&self) -> Timings {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         let (prompt_ms, predicted_ms) = (ms(self.stats.prefill), ms(self.stats.decode));
-        let (num_prompt, num_predicted) = (self.num_prompt_tokens as f64, self.num_tokens as f64);
+        let cache_n = self.stats.num_cached_tokens;
+        let prompt_n = self.num_prompt_tokens.saturating_sub(cache_n);
+        let (num_prompt, num_predicted) = (prompt_n as f64, self.num_tokens as f64);
         Timings {
-            prompt_n: self.num_prompt_tokens,
+            cache_n,
+            prompt_n,
             prompt_ms,
             prompt_per_token_ms: ratio(prompt_ms, num_prompt),
             prompt_per_second: ratio(1e3 * num_prompt, prompt_ms),

@@ -164,6 +164,12 @@ pub(crate) fn finish(engine: &mut Engine) {
     while !engine.is_idle() {
         engine.step().expect("the step runs");
     }
+    let blocks = engine.blocks();
+    let counts = (
+        blocks.num_free() + blocks.num_cached(),
+        blocks.num_private(),
+    );
+    assert_eq!(counts, (blocks.num_blocks(), 0), "blocks leaked");
     assert_eq!(
         engine.num_free_blocks(),
         engine.num_blocks(),

@@ -80,6 +80,7 @@ async fn timings_are_those_of_llama_cpp() {
     let body = json!({"prompt": [20, 21, 22], "max_tokens": 6});
     let timings = &door.ask(COMPLETIONS, &body).await["timings"];
     for (name, value) in [
+        ("cache_n", 0),
         ("prompt_n", 3),
         ("predicted_n", 6),
         ("draft_n", 4),
