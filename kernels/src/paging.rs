@@ -84,9 +84,15 @@ impl Paging {
     }
 
     /// The cache slots of a range of a sequence's slots, in order.
-    #[inline(always)]
     pub(crate) fn locate(&self, seq: usize, range: Range<usize>, slots: &mut Vec<u32>) {
         slots.clear();
-        slots.extend(range.map(|slot| self.slot(seq, slot)));
+        let mut slot = range.start;
+        while slot < range.end {
+            let first = self.slot(seq, slot);
+            let rest_of_block = self.block_size - first as usize % self.block_size;
+            let count = rest_of_block.min(range.end - slot);
+            slots.extend(first..first + count as u32);
+            slot += count;
+        }
     }
 }

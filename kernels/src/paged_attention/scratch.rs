@@ -22,8 +22,12 @@ pub(crate) struct Scratch {
     pub(crate) sums: Vec<f32>,
     /// `[queries]`
     pub(crate) running: Vec<Running>,
-    /// Where keys lie in the cache.
+    /// Where the keys that are scored lie in the cache.
     pub(crate) slots: Vec<u32>,
+    /// Where the next span's lie.
+    pub(crate) next_slots: Vec<u32>,
+    /// Where the keys of a span lie that one row sees.
+    pub(crate) row_slots: Vec<u32>,
 }
 
 thread_local! {

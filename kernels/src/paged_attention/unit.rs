@@ -15,7 +15,7 @@ use crate::linear::weight::Weight;
 use crate::paging::Paging;
 use crate::parallel::Disjoint;
 use crate::rows::{Element, Rows};
-use crate::simd::{Kernel, Vector};
+use crate::simd::{Kernel, Vector, prefetch};
 
 /// Heads of a model.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +61,17 @@ impl<T: Element + Weight> Attend<'_, T> {
         if last >= context_len {
             self.score_tree::<V>(unit, context_len, scratch);
         }
+        let committed = |start: usize| start..context_len.min(last + 1).clamp(start, start + SPAN);
+        self.paging.locate(seq, committed(0), &mut scratch.slots);
         for start in (0..=last).step_by(SPAN) {
+            self.fetch(&scratch.slots, self.shape.kv_heads + unit.kv_head);
+            self.score::<V>(unit, scratch);
+            self.paging
+                .locate(seq, committed(start + SPAN), &mut scratch.next_slots);
+            self.fetch(&scratch.next_slots, unit.kv_head);
             // The rows whose keys in this span all lie in the same slots, and those that see some of them elsewhere,
             // or not all.
             let is_whole = |position: usize| start + SPAN <= context_len.min(position + 1);
-            let committed = context_len.min(last + 1).saturating_sub(start).min(SPAN);
-            self.score_committed::<V>(unit, start..start + committed, scratch);
             let mut row = 0;
             while row < positions.len() {
                 let whole = positions[row..]
@@ -78,11 +83,14 @@ impl<T: Element + Weight> Attend<'_, T> {
                         row += 1;
                     }
                     num_rows => {
-                        self.mix_whole::<V>(unit, row..row + num_rows, start, scratch);
+                        let group = self.shape.group;
+                        scratch.row_slots.clone_from(&scratch.slots);
+                        self.mix::<V>(unit, row * group..(row + num_rows) * group, scratch);
                         row += num_rows;
                     }
                 }
             }
+            std::mem::swap(&mut scratch.slots, &mut scratch.next_slots);
         }
         self.finish(unit, scratch);
     }
@@ -133,17 +141,19 @@ impl<T: Element + Weight> Attend<'_, T> {
         std::mem::swap(&mut scratch.scores, &mut scratch.tree_scores);
     }
 
-    /// Scores of all queries with the keys of committed positions of one span.
+    /// Asks for what one head of keys or values holds in some slots. The processor does not foresee rows that lie so far
+    /// apart.
     #[inline(always)]
-    fn score_committed<V: Vector>(
-        &self,
-        unit: &Unit,
-        positions: Range<usize>,
-        scratch: &mut Scratch,
-    ) {
-        let seq = self.paging.seqs[unit.rows.start];
-        self.paging.locate(seq, positions, &mut scratch.slots);
-        self.score::<V>(unit, scratch);
+    fn fetch(&self, slots: &[u32], head: usize) {
+        const LINE: usize = 64;
+        let head_dim = self.shape.head_dim;
+        for &slot in slots {
+            let row = self.cache.row(slot as usize);
+            let head = row[head * head_dim..][..head_dim].as_ptr().cast::<u8>();
+            for line in (0..head_dim * size_of::<T>()).step_by(LINE) {
+                prefetch(head.wrapping_add(line));
+            }
+        }
     }
 
     /// Scores of all queries with the keys of `scratch.slots`.
@@ -183,22 +193,6 @@ impl<T: Element + Weight> Attend<'_, T> {
         }
     }
 
-    /// Takes in a span that rows see whole, all from the same slots.
-    #[inline(always)]
-    fn mix_whole<V: Vector>(
-        &self,
-        unit: &Unit,
-        rows: Range<usize>,
-        start: usize,
-        scratch: &mut Scratch,
-    ) {
-        let seq = self.paging.seqs[unit.rows.start];
-        self.paging
-            .locate(seq, start..start + SPAN, &mut scratch.slots);
-        let group = self.shape.group;
-        self.mix::<V>(unit, rows.start * group..rows.end * group, SPAN, scratch);
-    }
-
     /// Takes in a span of which a row sees a part, or some keys where no other row has them.
     #[inline(always)]
     fn mix_row<V: Vector>(&self, unit: &Unit, index: usize, start: usize, scratch: &mut Scratch) {
@@ -210,8 +204,10 @@ impl<T: Element + Weight> Attend<'_, T> {
             return;
         }
         let committed = context_len.saturating_sub(start).min(count);
-        self.paging
-            .locate(seq, start..start + committed, &mut scratch.slots);
+        scratch.row_slots.clear();
+        scratch
+            .row_slots
+            .extend_from_slice(&scratch.slots[..committed]);
         let queries = index * self.shape.group..(index + 1) * self.shape.group;
         // The tree's nodes above the row, by depth; those before this span were taken in with an earlier one.
         let mut mask = self.paging.ancestors[row];
@@ -222,24 +218,19 @@ impl<T: Element + Weight> Attend<'_, T> {
             let node = mask.trailing_zeros() as usize;
             mask &= mask - 1;
             scratch
-                .slots
+                .row_slots
                 .push(self.paging.slot(seq, context_len + node));
             for query in queries.clone() {
                 scratch.scores[query][place] = scratch.tree_scores[query][node];
             }
         }
-        self.mix::<V>(unit, queries, count, scratch);
+        self.mix::<V>(unit, queries, scratch);
     }
 
-    /// Weighs the first `count` scores of each query and adds the values of `scratch.slots` up.
+    /// Weighs the queries' scores and adds the values of `scratch.row_slots` up.
     #[inline(always)]
-    fn mix<V: Vector>(
-        &self,
-        unit: &Unit,
-        queries: Range<usize>,
-        count: usize,
-        scratch: &mut Scratch,
-    ) {
+    fn mix<V: Vector>(&self, unit: &Unit, queries: Range<usize>, scratch: &mut Scratch) {
+        let count = scratch.row_slots.len();
         let head_dim = self.shape.head_dim;
         let scale = 1.0 / (head_dim as f32).sqrt();
         for query in queries.clone() {
@@ -254,7 +245,7 @@ impl<T: Element + Weight> Attend<'_, T> {
         let values = Values {
             cache: self.cache,
             first,
-            slots: &scratch.slots,
+            slots: &scratch.row_slots,
             head_dim,
         };
         let mut query = queries.start;
