@@ -161,6 +161,9 @@ fn isa() -> Isa {
     })
 }
 
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
 /// Most lanes that a vector has.
 pub(crate) const MAX_LANES: usize = 16;
 

@@ -13,9 +13,10 @@ mod tiled;
 pub(crate) mod weight;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, bail};
 
 use crate::rows::{Element, Rows, output, with_element};
+use crate::simd::LINE;
 #[cfg(not(target_arch = "x86_64"))]
 use block::multiply;
 use int8::{Int8Rows, Scales};
@@ -93,13 +94,28 @@ fn panels<T: Weight>(weight: &Tensor) -> Result<Tensor> {
         num_outputs.div_ceil(PANEL),
         num_inputs.next_multiple_of(T::FILL),
     );
-    weight
+    let grouped = weight
         .pad_with_zeros(0, 0, num_panels * PANEL - num_outputs)?
         .pad_with_zeros(1, 0, width - num_inputs)?
-        .reshape((num_panels, PANEL, width / T::GROUP, T::GROUP))?
-        .transpose(1, 2)?
-        .contiguous()?
-        .reshape((num_panels, width / T::GROUP, PANEL * T::GROUP))
+        .reshape((num_panels, PANEL, width / T::GROUP, T::GROUP))?;
+    aligned::<T>(&grouped.transpose(1, 2)?.flatten_all()?)?.reshape((
+        num_panels,
+        width / T::GROUP,
+        PANEL * T::GROUP,
+    ))
+}
+
+/// A copy that begins with a cache line, so that no vector lies across two.
+fn aligned<T: Weight>(flat: &Tensor) -> Result<Tensor> {
+    let len = flat.elem_count();
+    let room = len + LINE / size_of::<T>();
+    let copy = Tensor::zeros(room, flat.dtype(), flat.device())?;
+    let skip = match &*copy.storage_and_layout().0 {
+        Storage::Cpu(storage) => T::slice(storage)?.as_ptr().align_offset(LINE),
+        _ => 0,
+    };
+    copy.slice_set(flat, 0, skip)?;
+    copy.narrow(0, skip, len)
 }
 
 /// All elements of a packed matrix.

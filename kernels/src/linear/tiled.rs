@@ -15,8 +15,8 @@ use super::block::{Block, in_blocks};
 use super::int8::Finish;
 use super::weight::{Filled, Weight};
 use crate::rows::Element;
-use crate::simd::amx::{Dot, LINE, Sums, TILE, TILE_ROWS, Tiles};
-use crate::simd::{Kernel, Vector, dispatch, has_tiles};
+use crate::simd::amx::{Dot, Sums, TILE, TILE_ROWS, Tiles};
+use crate::simd::{Kernel, LINE, Vector, dispatch, has_tiles};
 
 /// `y = x` times the panels, in tiles if the processor has them for this type.
 pub(crate) fn multiply<T: InTiles, U: Element>(

@@ -4,15 +4,14 @@
 //! blocks a compiler need not keep what the tiles hold.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::arch::x86_64::_xgetbv;
+
+use super::LINE;
 
 /// Rows of a tile.
 pub(crate) const TILE_ROWS: usize = 16;
 
-/// Bytes of a tile's row, and of a cache line.
-pub(crate) const LINE: usize = 64;
-
-/// Bytes of a whole tile.
+/// Bytes of a whole tile; a row of it is as long as a cache line.
 pub(crate) const TILE: usize = TILE_ROWS * LINE;
 
 /// How far ahead of its use memory is asked for, in tiles of each panel.
@@ -39,9 +38,29 @@ pub(super) fn detected() -> bool {
 
 fn on_this_processor() -> bool {
     const BF16_TILE_INT8: u32 = 1 << 22 | 1 << 24 | 1 << 25;
-    is_x86_feature_detected!("xsave")
-        && __cpuid_count(0, 0).eax >= 7
-        && __cpuid_count(7, 0).edx & BF16_TILE_INT8 == BF16_TILE_INT8
+    // Every processor that has these also has AVX-512, whose leaf is the same one, and XSAVE.
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("xsave")
+        && extended_features() & BF16_TILE_INT8 == BF16_TILE_INT8
+}
+
+/// The last word of CPUID's leaf 7, of which the standard library tells only parts.
+fn extended_features() -> u32 {
+    let features;
+    // SAFETY: changes nothing but registers, and gives `rbx` back, which is not to be named here.
+    unsafe {
+        asm!(
+            "mov {kept}, rbx",
+            "cpuid",
+            "mov rbx, {kept}",
+            kept = out(reg) _,
+            inout("eax") 7 => _,
+            inout("ecx") 0 => _,
+            out("edx") features,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    features
 }
 
 fn kept_by_the_system() -> bool {
@@ -346,6 +365,17 @@ impl Tiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_processor_answers() {
+        // Bits of the same word that the standard library tells too.
+        for (bit, known) in [
+            (8, is_x86_feature_detected!("avx512vp2intersect")),
+            (23, is_x86_feature_detected!("avx512fp16")),
+        ] {
+            assert_eq!(extended_features() >> bit & 1 == 1, known, "{bit}");
+        }
+    }
 
     #[test]
     fn the_system_answers() {
