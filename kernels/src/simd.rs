@@ -105,6 +105,9 @@ pub(crate) fn dispatch(kernel: impl Kernel) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` saw the flags.
         Isa::Avx2 => unsafe { x86::avx2(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: `isa` saw the flag.
+        Isa::Neon => unsafe { neon::neon(kernel) },
         Isa::Portable => kernel.run::<Portable>(),
     }
 }
@@ -112,6 +115,8 @@ pub(crate) fn dispatch(kernel: impl Kernel) {
 #[derive(Clone, Copy)]
 enum Isa {
     Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -156,6 +161,10 @@ fn isa() -> Isa {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Isa::Avx2;
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Isa::Neon;
         }
         Isa::Portable
     })
@@ -289,6 +298,8 @@ fn widen(value: bf16) -> f32 {
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -301,6 +312,8 @@ thread_local! {
 #[cfg(test)]
 pub(crate) fn on_every_kind(mut test: impl FnMut(&'static str) + Send) {
     let mut kinds = vec![("portable", Isa::Portable)];
+    #[cfg(target_arch = "aarch64")]
+    kinds.push(("neon", isa()));
     #[cfg(target_arch = "x86_64")]
     {
         let best = isa();
