@@ -98,13 +98,16 @@ pub(crate) fn dispatch(kernel: impl Kernel) {
     match isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` saw the flags.
-        Isa::Avx512Bf16 => unsafe { x86::avx512_bf16(kernel) },
+        Isa::Amx | Isa::Avx512Bf16 => unsafe { x86::avx512_bf16(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` saw the flags.
         Isa::Avx512 => unsafe { x86::avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` saw the flags.
         Isa::Avx2 => unsafe { x86::avx2(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: `isa` saw the flag.
+        Isa::Neon => unsafe { neon::neon(kernel) },
         Isa::Portable => kernel.run::<Portable>(),
     }
 }
@@ -112,12 +115,23 @@ pub(crate) fn dispatch(kernel: impl Kernel) {
 #[derive(Clone, Copy)]
 enum Isa {
     Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
+    /// The same vectors, and tiles for products.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+}
+
+/// Whether matrices are multiplied in tiles.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_tiles() -> bool {
+    matches!(isa(), Isa::Amx)
 }
 
 fn isa() -> Isa {
@@ -135,6 +149,9 @@ fn isa() -> Isa {
                 && is_x86_feature_detected!("avx512dq");
             let products =
                 is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni");
+            if avx512 && products && amx::detected() {
+                return Isa::Amx;
+            }
             if avx512 && products {
                 return Isa::Avx512Bf16;
             }
@@ -145,9 +162,16 @@ fn isa() -> Isa {
                 return Isa::Avx2;
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Isa::Neon;
+        }
         Isa::Portable
     })
 }
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
 
 /// Most lanes that a vector has.
 pub(crate) const MAX_LANES: usize = 16;
@@ -273,6 +297,10 @@ fn widen(value: bf16) -> f32 {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 #[cfg(test)]
@@ -284,17 +312,22 @@ thread_local! {
 #[cfg(test)]
 pub(crate) fn on_every_kind(mut test: impl FnMut(&'static str) + Send) {
     let mut kinds = vec![("portable", Isa::Portable)];
+    #[cfg(target_arch = "aarch64")]
+    kinds.push(("neon", isa()));
     #[cfg(target_arch = "x86_64")]
     {
         let best = isa();
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             kinds.push(("avx2", Isa::Avx2));
         }
-        if matches!(best, Isa::Avx512 | Isa::Avx512Bf16) {
+        if matches!(best, Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx) {
             kinds.push(("avx512", Isa::Avx512));
         }
-        if matches!(best, Isa::Avx512Bf16) {
-            kinds.push(("avx512_bf16", best));
+        if matches!(best, Isa::Avx512Bf16 | Isa::Amx) {
+            kinds.push(("avx512_bf16", Isa::Avx512Bf16));
+        }
+        if matches!(best, Isa::Amx) {
+            kinds.push(("amx", best));
         }
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1);

@@ -20,7 +20,7 @@ const TILE: usize = 6;
 /// Panels of a tile.
 const BLOCK: usize = 4;
 
-/// `y = x` times the panels, split over threads by panels.
+/// `y = x` times the panels.
 pub(crate) fn multiply<T: Weight, U: Element>(
     x: Filled<'_, T>,
     panels: &[T],
@@ -28,11 +28,23 @@ pub(crate) fn multiply<T: Weight, U: Element>(
     num_outputs: usize,
     y: &mut [U],
 ) {
+    in_blocks(x, panels, finish, num_outputs, y, |block| dispatch(block));
+}
+
+/// Splits a product over threads by panels.
+pub(crate) fn in_blocks<'a, 'f, T: Weight, U: Element>(
+    x: Filled<'a, T>,
+    panels: &'a [T],
+    finish: &'a T::Finish<'f>,
+    num_outputs: usize,
+    y: &mut [U],
+    work: impl Fn(Block<'_, 'f, T, U>) + Sync,
+) {
     let out = Disjoint::new(y);
     // Weights have to be read for one row as for many.
     let cost = x.num_rows.max(TILE) * num_outputs * x.width;
     split(num_outputs.div_ceil(PANEL), BLOCK, cost, |range| {
-        dispatch(Block {
+        work(Block {
             x,
             panels,
             finish,
@@ -44,12 +56,12 @@ pub(crate) fn multiply<T: Weight, U: Element>(
 }
 
 /// The outputs of the panels `range`, for all rows.
-struct Block<'a, 'f, T: Weight, U> {
-    x: Filled<'a, T>,
-    panels: &'a [T], // [panels, in / GROUP, PANEL * GROUP]
-    finish: &'a T::Finish<'f>,
+pub(crate) struct Block<'a, 'f, T: Weight, U> {
+    pub(crate) x: Filled<'a, T>,
+    pub(crate) panels: &'a [T], // [panels, in / GROUP, PANEL * GROUP]
+    pub(crate) finish: &'a T::Finish<'f>,
     num_outputs: usize,
-    range: Range<usize>,
+    pub(crate) range: Range<usize>,
     out: &'a Disjoint<U>, // [rows, out]
 }
 
@@ -127,7 +139,9 @@ impl<T: Weight, U: Element> Block<'_, '_, T, U> {
             };
             for (r, sums) in sums.into_iter().enumerate() {
                 for (p, sums) in sums.into_iter().enumerate() {
-                    self.store::<V>(row + r, (panel + p) * PANEL + part, sums);
+                    let first = (panel + p) * PANEL + part;
+                    let lanes = T::finish::<V>(self.finish, row + r, first, sums);
+                    self.store::<V>(row + r, first, lanes);
                 }
             }
         }
@@ -135,8 +149,7 @@ impl<T: Weight, U: Element> Block<'_, '_, T, U> {
 
     /// Writes the lanes that are outputs; the last panel may have fewer.
     #[inline(always)]
-    fn store<V: Vector>(&self, row: usize, first: usize, sums: T::Sums<V>) {
-        let lanes = T::finish::<V>(self.finish, row, first, sums);
+    pub(crate) fn store<V: Vector>(&self, row: usize, first: usize, lanes: [f32; PANEL]) {
         let count = V::LANES.min(self.num_outputs.saturating_sub(first));
         // SAFETY: in this product, these columns are this thread's.
         let out = unsafe {

@@ -157,7 +157,7 @@ pub(crate) struct Int8Rows<'a, T> {
 impl<T: Element> Int8Rows<'_, T> {
     /// Runs `work` on the rounded rows and their scales.
     pub(crate) fn with<R>(x: Rows<'_, T>, work: impl FnOnce(Filled<'_, i8>, &[f32]) -> R) -> R {
-        let width = x.width.next_multiple_of(i8::GROUP);
+        let width = x.width.next_multiple_of(i8::FILL);
         Kept(&BYTES).with(x.num_rows * width, |bytes| {
             Kept(&ROW_SCALES).with(x.num_rows, |scales| {
                 let (out, out_scales) = (Disjoint::new(bytes), Disjoint::new(scales));

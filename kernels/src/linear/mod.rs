@@ -8,14 +8,20 @@
 mod block;
 mod int8;
 pub(crate) mod tile;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 pub(crate) mod weight;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, bail};
 
 use crate::rows::{Element, Rows, output, with_element};
+use crate::simd::LINE;
+#[cfg(not(target_arch = "x86_64"))]
 use block::multiply;
 use int8::{Int8Rows, Scales};
+#[cfg(target_arch = "x86_64")]
+use tiled::multiply;
 use weight::Weight;
 
 /// Outputs of a panel: the lanes of the widest vector.
@@ -33,9 +39,8 @@ pub struct Linear {
 impl Linear {
     /// Packs a matrix of `[out, in]`, float32 or bfloat16.
     pub fn pack(weight: &Tensor) -> Result<Self> {
-        let group = with_element!(weight.dtype(), T, T::GROUP);
         Ok(Self {
-            panels: panels(weight, group)?,
+            panels: with_element!(weight.dtype(), T, panels::<T>(weight)?),
             scales: None,
             num_inputs: weight.dim(1)?,
             num_outputs: weight.dim(0)?,
@@ -51,7 +56,7 @@ impl Linear {
         let (num_outputs, num_inputs) = weight.dims2()?;
         let (bytes, scales) = int8::quantize(weight)?;
         Ok(Self {
-            panels: panels(&bytes, i8::GROUP)?,
+            panels: panels::<i8>(&bytes)?,
             scales: Some(scales),
             num_inputs,
             num_outputs,
@@ -82,17 +87,35 @@ impl Linear {
     }
 }
 
-/// `[out, in]` to `[panels, in / group, PANEL * group]`, filled up with zeros.
-fn panels(weight: &Tensor, group: usize) -> Result<Tensor> {
+/// `[out, in]` to `[panels, in / GROUP, PANEL * GROUP]`, filled up with zeros.
+fn panels<T: Weight>(weight: &Tensor) -> Result<Tensor> {
     let (num_outputs, num_inputs) = weight.dims2()?;
-    let (num_panels, num_groups) = (num_outputs.div_ceil(PANEL), num_inputs.div_ceil(group));
-    weight
+    let (num_panels, width) = (
+        num_outputs.div_ceil(PANEL),
+        num_inputs.next_multiple_of(T::FILL),
+    );
+    let grouped = weight
         .pad_with_zeros(0, 0, num_panels * PANEL - num_outputs)?
-        .pad_with_zeros(1, 0, num_groups * group - num_inputs)?
-        .reshape((num_panels, PANEL, num_groups, group))?
-        .transpose(1, 2)?
-        .contiguous()?
-        .reshape((num_panels, num_groups, PANEL * group))
+        .pad_with_zeros(1, 0, width - num_inputs)?
+        .reshape((num_panels, PANEL, width / T::GROUP, T::GROUP))?;
+    aligned::<T>(&grouped.transpose(1, 2)?.flatten_all()?)?.reshape((
+        num_panels,
+        width / T::GROUP,
+        PANEL * T::GROUP,
+    ))
+}
+
+/// A copy that begins with a cache line, so that no vector lies across two.
+fn aligned<T: Weight>(flat: &Tensor) -> Result<Tensor> {
+    let len = flat.elem_count();
+    let room = len + LINE / size_of::<T>();
+    let copy = Tensor::zeros(room, flat.dtype(), flat.device())?;
+    let skip = match &*copy.storage_and_layout().0 {
+        Storage::Cpu(storage) => T::slice(storage)?.as_ptr().align_offset(LINE),
+        _ => 0,
+    };
+    copy.slice_set(flat, 0, skip)?;
+    copy.narrow(0, skip, len)
 }
 
 /// All elements of a packed matrix.
@@ -169,7 +192,7 @@ impl Gather<'_> {
         if index >= num_outputs {
             bail!("row {index} of a matrix of {num_outputs}");
         }
-        let panel_len = num_inputs.next_multiple_of(T::GROUP) * PANEL;
+        let panel_len = num_inputs.next_multiple_of(T::FILL) * PANEL;
         let panel = &elements[index / PANEL * panel_len..][..panel_len];
         let lane = index % PANEL * T::GROUP;
         let groups = panel.chunks_exact(PANEL * T::GROUP);

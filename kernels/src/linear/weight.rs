@@ -17,6 +17,8 @@ use crate::simd::Vector;
 pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
     /// Inputs that are multiplied together, in one lane.
     const GROUP: usize;
+    /// What packed rows are filled up to whole multiples of: groups, and 64 bytes where there are tiles of as many.
+    const FILL: usize;
     /// A group of weights in each lane.
     type Groups<V: Vector>: Copy;
     /// One group of a row in every lane.
@@ -59,6 +61,7 @@ pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
 
 impl Weight for f32 {
     const GROUP: usize = 1;
+    const FILL: usize = 1;
     type Groups<V: Vector> = V;
     type Splat<V: Vector> = V;
     type Sums<V: Vector> = V;
@@ -103,6 +106,7 @@ impl Weight for f32 {
 
 impl Weight for bf16 {
     const GROUP: usize = 2;
+    const FILL: usize = 32;
     type Groups<V: Vector> = V::Pairs;
     type Splat<V: Vector> = V::Pairs;
     type Sums<V: Vector> = V;
@@ -147,6 +151,7 @@ impl Weight for bf16 {
 
 impl Weight for i8 {
     const GROUP: usize = 4;
+    const FILL: usize = 64;
     type Groups<V: Vector> = V::Quads;
     type Splat<V: Vector> = V::SplatQuad;
     type Sums<V: Vector> = V::Ints;
@@ -214,12 +219,12 @@ fn lanes<V: Vector>(sums: V) -> [f32; PANEL] {
     lanes
 }
 
-/// Runs `work` on the rows with their width filled up with zeros to whole groups.
+/// Runs `work` on the rows with their width filled up with zeros, as packed weights are.
 pub(crate) fn with_filled<T: Element + Weight, R>(
     x: Rows<'_, T>,
     work: impl FnOnce(Filled<'_, T>) -> R,
 ) -> R {
-    let width = x.width.next_multiple_of(T::GROUP);
+    let width = x.width.next_multiple_of(T::FILL);
     if width == x.width {
         return work(Filled {
             data: x.data(),
@@ -241,7 +246,7 @@ pub(crate) fn with_filled<T: Element + Weight, R>(
     })
 }
 
-/// Rows of whole groups.
+/// Rows that are as wide as packed weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Filled<'a, T> {
     /// Row i starts at `i * stride`.
