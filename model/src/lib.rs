@@ -18,6 +18,7 @@ mod blocks;
 mod kv_cache;
 mod llama;
 
+mod logprobs;
 mod noise;
 mod sampler;
 mod sampling_params;
@@ -30,6 +31,7 @@ pub use error::{Dtype, LoadError, Quantization};
 pub use kv_cache::KvCache;
 pub use llama::{Llama, Output};
 pub use loaded::{LoadOptions, LoadedModel};
+pub use logprobs::Logprobs;
 pub use mapped_file::MappedFile;
 pub use noise::Noise;
 pub use rope::{Llama3Scaling, Rope};

@@ -70,6 +70,22 @@ impl Tokenizer {
         Ok(self.inner.decode(tokens, skip_special_tokens)?)
     }
 
+    /// The bytes that a token stands for, which may be a part of a character; strung together, those of an output are
+    /// its text. None for an id that does not exist.
+    pub fn token_bytes(&self, token: Token) -> Vec<u8> {
+        let decode = |tokens: &[Token]| self.decode(tokens, false).unwrap_or_default();
+        // The first token of a decode may lose the space in front of it, the second does not.
+        let (one, two) = (decode(&[token]), decode(&[token, token]));
+        let text = two.strip_prefix(&one).unwrap_or(&one);
+        if !text.contains(char::REPLACEMENT_CHARACTER) {
+            return text.as_bytes().to_vec();
+        }
+        let content = self.inner.id_to_token(token).unwrap_or_default();
+        (byte_fallback(&content).map(|byte| vec![byte]))
+            .or_else(|| byte_level(&content))
+            .unwrap_or_else(|| text.as_bytes().to_vec())
+    }
+
     /// The id of a token by its exact content.
     pub fn token_to_id(&self, content: &str) -> Option<Token> {
         self.inner.token_to_id(content)
@@ -79,6 +95,25 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
+}
+
+/// The byte of a token such as `<0xF0>`, as sentencepiece's vocabularies write it.
+fn byte_fallback(content: &str) -> Option<u8> {
+    let digits = content.strip_prefix("<0x")?.strip_suffix('>')?;
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
+/// The bytes of a token of a byte-level vocabulary, which writes each byte as a printable character: itself where it is
+/// one, else the next free one from U+0100 on.
+fn byte_level(content: &str) -> Option<Vec<u8>> {
+    let is_printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let byte = |c: char| match u32::from(c) {
+        code @ 0..=0xFF => u8::try_from(code).ok().filter(is_printable),
+        code => (0..=u8::MAX)
+            .filter(|byte| !is_printable(byte))
+            .nth(code as usize - 0x100),
+    };
+    content.chars().map(byte).collect()
 }
 
 #[cfg(test)]
@@ -93,5 +128,35 @@ mod tests {
         let other = [&json[..], b"\n"].concat();
         assert_eq!(fingerprint(&json), fingerprint(&json));
         assert_ne!(fingerprint(&json), fingerprint(&other));
+    }
+
+    /// Both kinds of vocabulary: spaces in front, parts of characters, special tokens.
+    #[test]
+    fn tokens_stand_for_bytes() {
+        let stories = ModelSource::Directory(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stories260K").into(),
+        );
+        for (source, special) in [(ModelSource::demo(), "<|im_end|>"), (stories, "</s>")] {
+            let json = source.read("tokenizer.json").unwrap();
+            let tokenizer = Tokenizer::from_bytes(&json).unwrap();
+            for text in [
+                "Once upon a time",
+                " two  spaces\n",
+                "Grüße, 世界! 🦀",
+                "\u{fffd}",
+            ] {
+                let tokens = tokenizer.encode(text, false).unwrap();
+                let bytes = tokens
+                    .iter()
+                    .flat_map(|&token| tokenizer.token_bytes(token));
+                let bytes = String::from_utf8(bytes.collect()).unwrap();
+                // Sentencepiece puts a space in front of a text.
+                let bytes = bytes.strip_prefix(' ').unwrap_or(&bytes);
+                assert_eq!(bytes, text.strip_prefix(' ').unwrap_or(text));
+            }
+            let id = tokenizer.token_to_id(special).unwrap();
+            assert_eq!(tokenizer.token_bytes(id), special.as_bytes());
+            assert_eq!(tokenizer.token_bytes(Token::MAX), b"");
+        }
     }
 }

@@ -7,6 +7,7 @@ use foretoken_model::chat_template::ChatTemplate;
 use foretoken_model::{SamplingParams, Token, Tokenizer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::choices::choice_seed;
 use crate::detokenize::TextStream;
 use crate::generation::Generation;
 use crate::lifetime::{Lifetime, Stage};
@@ -54,6 +55,18 @@ pub struct Limits {
     pub request_timeout: Option<Duration>,
     /// Drafting where a request states none.
     pub speculation: Speculation,
+}
+
+/// A request with nothing wrong in it.
+struct Checked {
+    prompt: Vec<Token>,
+    sampling: SamplingParams,
+    stopping: Stopping,
+    speculation: Speculation,
+    logprobs: Option<usize>,
+    cache_salt: Option<Arc<str>>,
+    /// The fields that need no check.
+    raw: RawRequest,
 }
 
 impl Frontend {
@@ -155,12 +168,23 @@ impl Frontend {
 
     /// Validates, tokenises and queues a request. Refuses at once where it cannot wait.
     pub async fn admit(self: &Arc<Self>, raw: RawRequest) -> Result<Generation, Refusal> {
+        let mut choices = self.admit_choices(raw, None).await?;
+        choices.pop().ok_or(Refusal::Internal)
+    }
+
+    /// Admits a request that wants several answers, 1 if it does not say: all of them, or none.
+    pub async fn admit_choices(
+        self: &Arc<Self>,
+        raw: RawRequest,
+        num_choices: Option<u32>,
+    ) -> Result<Vec<Generation>, Refusal> {
         self.check_room()?;
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit = permit.map_err(|_| self.queue_full())?;
+        let num_choices = self.num_choices(num_choices)?;
+        let permits = Arc::clone(&self.permits).try_acquire_many_owned(num_choices);
+        let permits = permits.map_err(|_| self.queue_full())?;
         // Long prompts take milliseconds to tokenise, which would hold up the door's other clients.
         let frontend = Arc::clone(self);
-        tokio::task::spawn_blocking(move || frontend.admit_blocking(raw, permit))
+        tokio::task::spawn_blocking(move || frontend.admit_blocking(raw, permits))
             .await
             .unwrap_or_else(|error| {
                 tracing::error!(%error, "admission failed");
@@ -168,52 +192,81 @@ impl Frontend {
             })
     }
 
+    /// Queues a choice for each permit.
     fn admit_blocking(
         &self,
         raw: RawRequest,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Generation, Refusal> {
+        mut permits: OwnedSemaphorePermit,
+    ) -> Result<Vec<Generation>, Refusal> {
+        let checked = self.check(raw)?;
+        std::iter::from_fn(|| permits.split(1))
+            .enumerate()
+            .map(|(index, permit)| self.queue(&checked, index, permit))
+            .collect()
+    }
+
+    fn check(&self, raw: RawRequest) -> Result<Checked, Refusal> {
         self.check_model(raw.model.as_deref())?;
         let sampling = self.sampling(&raw.sampling)?;
         let speculation = self.speculation(&raw.speculation)?;
         let stop_token_ids = self.stops(&raw)?;
+        let logprobs = self.logprobs(raw.logprobs)?;
         let cache_salt = self.cache_salt(raw.cache_salt.as_deref())?;
         let prompt = self.tokenize(&raw.prompt)?;
         // A tokenizer may know more tokens than the model has rows for.
         for &token in &prompt {
             self.check_token("prompt", token)?;
         }
-        let max_tokens = self.max_tokens(prompt.len(), raw.max_tokens)?;
+        let stopping = Stopping {
+            max_tokens: self.max_tokens(prompt.len(), raw.max_tokens)?,
+            stop_token_ids,
+            ignore_eos: raw.ignore_eos,
+        };
+        Ok(Checked {
+            prompt,
+            sampling,
+            stopping,
+            speculation,
+            logprobs,
+            cache_salt,
+            raw,
+        })
+    }
 
-        let (events, receiver) = mpsc::channel(max_tokens + 1);
+    fn queue(
+        &self,
+        checked: &Checked,
+        index: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Generation, Refusal> {
+        let Checked { raw, .. } = checked;
+        let mut sampling = checked.sampling.clone();
+        sampling.seed = choice_seed(sampling.seed, index);
+        let (events, receiver) = mpsc::channel(checked.stopping.max_tokens + 1);
         let generation = Generation {
-            prompt: prompt.clone(),
+            prompt: checked.prompt.clone(),
             seed: sampling.seed,
-            drafter: speculation.drafter,
+            drafter: checked.speculation.drafter,
             events: receiver,
             lifetime: Lifetime::new(self.stage.subscribe(), self.limits.request_timeout),
             text: TextStream::new(
                 Arc::clone(&self.model.tokenizer),
-                raw.stop,
+                raw.stop.clone(),
                 raw.include_stop_strings,
                 raw.skip_special_tokens.unwrap_or(true),
             ),
             include_stop: raw.include_stop_strings,
             finished: false,
         };
-        let stopping = Stopping {
-            max_tokens,
-            stop_token_ids,
-            ignore_eos: raw.ignore_eos,
-        };
         self.inbox
             .send(Request {
-                prompt,
+                prompt: checked.prompt.clone(),
                 sampling,
-                stopping,
-                speculation,
+                stopping: checked.stopping.clone(),
+                speculation: checked.speculation.clone(),
+                logprobs: checked.logprobs,
                 priority: raw.priority.unwrap_or(0),
-                cache_salt,
+                cache_salt: checked.cache_salt.clone(),
                 events,
                 permit,
             })

@@ -16,6 +16,8 @@ pub struct TextStream {
     include_stop_strings: bool,
     /// Decoded text that may become a stop string: empty or a proper prefix of one.
     held: String,
+    /// Characters decoded so far.
+    num_chars: usize,
 }
 
 /// What one token let out.
@@ -40,6 +42,7 @@ impl TextStream {
             stop,
             include_stop_strings,
             held: String::new(),
+            num_chars: 0,
         }
     }
 
@@ -47,6 +50,16 @@ impl TextStream {
     pub fn push(&mut self, token: Token) -> Pushed {
         let decoded = self.decoder.push(token);
         self.release(&decoded)
+    }
+
+    /// Characters of the text so far, those included that are held back or that a stop string cuts off.
+    pub fn num_chars(&self) -> usize {
+        self.num_chars
+    }
+
+    /// True if nothing is held back.
+    pub fn is_out(&self) -> bool {
+        self.held.is_empty() && !self.decoder.has_pending()
     }
 
     /// The output has ended: everything that was held back.
@@ -64,6 +77,7 @@ impl TextStream {
     /// character; of several that end at one place it is the longest. So where tokens begin and end changes nothing.
     fn release(&mut self, decoded: &str) -> Pushed {
         self.held.push_str(decoded);
+        self.num_chars += decoded.chars().count();
         let first_complete = (self.stop.iter())
             .filter_map(|stop| Some((self.held.find(stop)?, stop)))
             .min_by_key(|&(start, stop)| (start + stop.len(), start));

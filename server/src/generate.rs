@@ -106,8 +106,8 @@ fn style(source: Option<&str>) -> Style {
 
 fn write_coloured(out: &mut impl Write, chunk: &Chunk) -> std::io::Result<()> {
     let mut text = chunk.text.as_str();
-    for (emitted, &len) in chunk.tokens.iter().zip(&chunk.text_lens) {
-        let (piece, rest) = text.split_at(len);
+    for (emitted, place) in chunk.tokens.iter().zip(&chunk.places) {
+        let (piece, rest) = text.split_at(place.num_bytes);
         let style = style(emitted.source);
         write!(out, "{style}{piece}{style:#}")?;
         text = rest;

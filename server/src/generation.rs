@@ -3,7 +3,7 @@
 use foretoken_model::Token;
 use tokio::sync::mpsc;
 
-use crate::detokenize::TextStream;
+use crate::detokenize::{Pushed, TextStream};
 pub use crate::lifetime::Interrupted;
 use crate::lifetime::Lifetime;
 use crate::request::{Emitted, Event, Finish, Stats};
@@ -36,12 +36,23 @@ pub struct Chunk {
     pub text: String,
     /// The tokens of this step, those behind a stop string left out.
     pub tokens: Vec<Emitted>,
-    /// How many bytes of `text` each token let out; what the end of the output let out counts as the last one's.
-    pub text_lens: Vec<usize>,
+    /// By token: how it stands to the text.
+    pub places: Vec<Place>,
     /// Running totals, this chunk included.
     pub stats: Stats,
     /// Set on the last chunk.
     pub finish: Option<Finish>,
+}
+
+/// How a token stands to the text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Characters of the answer in front of the token's own, wherever chunks or a stop string cut it.
+    pub offset: usize,
+    /// Bytes of the chunk's text that it let out; what the end of the output let out counts as the last token's.
+    pub num_bytes: usize,
+    /// With it, its own text and all text in front of it is out.
+    pub is_out: bool,
 }
 
 impl Generation {
@@ -68,12 +79,7 @@ impl Generation {
             .await
             .unwrap_or(Err(Interrupted::EngineFailed))?;
         while let Some(chunk) = self.next().await {
-            let chunk = chunk?;
-            whole.text.push_str(&chunk.text);
-            whole.tokens.extend(chunk.tokens);
-            whole.text_lens.extend(chunk.text_lens);
-            whole.stats = chunk.stats;
-            whole.finish = chunk.finish;
+            whole.append(chunk?);
         }
         Ok(whole)
     }
@@ -88,18 +94,23 @@ impl Generation {
         let mut chunk = Chunk {
             text: String::new(),
             tokens,
-            text_lens: Vec::new(),
+            places: Vec::new(),
             stats,
             finish,
         };
         for index in 0..chunk.tokens.len() {
             let is_last = index + 1 == chunk.tokens.len();
-            if is_last && self.is_silent(&chunk) {
-                chunk.push_text("");
-                continue;
-            }
-            let pushed = self.text.push(chunk.tokens[index].token);
-            chunk.push_text(&pushed.text);
+            let offset = self.text.num_chars();
+            let pushed = match is_last && self.is_silent(&chunk) {
+                true => Pushed::default(),
+                false => self.text.push(chunk.tokens[index].token),
+            };
+            chunk.text.push_str(&pushed.text);
+            chunk.places.push(Place {
+                offset,
+                num_bytes: pushed.text.len(),
+                is_out: self.text.is_out(),
+            });
             if let Some(stop) = pushed.stop {
                 let cut = chunk.tokens.split_off(index + 1);
                 chunk.stats.uncount(chunk.tokens.len(), &cut);
@@ -110,8 +121,9 @@ impl Generation {
         if chunk.finish.is_some() {
             let rest = self.text.finish();
             chunk.text.push_str(&rest);
-            if let Some(last) = chunk.text_lens.last_mut() {
-                *last += rest.len();
+            if let Some(last) = chunk.places.last_mut() {
+                last.num_bytes += rest.len();
+                last.is_out = true;
             }
         }
         chunk
@@ -125,8 +137,12 @@ impl Generation {
 }
 
 impl Chunk {
-    fn push_text(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.text_lens.push(text.len());
+    /// Puts the chunk that follows behind this one.
+    pub(crate) fn append(&mut self, next: Self) {
+        self.text.push_str(&next.text);
+        self.tokens.extend(next.tokens);
+        self.places.extend(next.places);
+        self.stats = next.stats;
+        self.finish = next.finish;
     }
 }

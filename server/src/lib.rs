@@ -23,6 +23,7 @@ mod validation;
 
 pub mod engine;
 
+pub mod choices;
 pub mod generation;
 mod lifetime;
 

@@ -28,6 +28,8 @@ pub struct RawRequest {
     pub priority: Option<i32>,
     /// Cached prefixes are shared among requests of the same salt alone.
     pub cache_salt: Option<String>,
+    /// Tells each token's log probability, and those of so many of the likeliest tokens at its place, 0 to 20.
+    pub logprobs: Option<u32>,
     /// Drafting fields; what is missing comes from the server's configuration.
     pub speculation: RawSpeculation,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use foretoken_model::{SamplingParams, Token};
+use foretoken_model::{Logprobs, SamplingParams, Token};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// A request behind the door: validated, tokenised, and holding its admission permit.
@@ -17,6 +17,9 @@ pub struct Request {
     pub stopping: Stopping,
     /// Who drafts for it, and how much.
     pub speculation: Speculation,
+    /// How many of the likeliest tokens are told at each position, beside the one that stands there; none if that is
+    /// not told either.
+    pub logprobs: Option<usize>,
     /// Who runs first: the lower number.
     pub priority: i32,
     /// Prefixes in the cache are shared among requests of the same salt alone.
@@ -63,12 +66,14 @@ pub struct Event {
 }
 
 /// A token of the output and who guessed it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Emitted {
     /// The token.
     pub token: Token,
     /// The drafter whose guess it was; none for the bonus token.
     pub source: Option<&'static str>,
+    /// How likely the model found it, if the request asked.
+    pub logprobs: Option<Box<Logprobs>>,
 }
 
 /// Running totals of a request.
@@ -104,6 +109,31 @@ impl Stats {
     pub fn decode_speed(&self) -> Option<f64> {
         let measured = self.num_decode_tokens > 0 && !self.decode.is_zero();
         measured.then(|| self.num_decode_tokens as f64 / self.decode.as_secs_f64())
+    }
+
+    /// Adds what another choice of the same request counted, whose prompt was the same and who ran beside it.
+    pub fn add(&mut self, other: &Self) {
+        self.num_steps += other.num_steps;
+        self.num_drafts += other.num_drafts;
+        self.num_draft_tokens += other.num_draft_tokens;
+        self.num_accepted_tokens += other.num_accepted_tokens;
+        let deepest = self
+            .accepted_per_pos
+            .len()
+            .max(other.accepted_per_pos.len());
+        self.accepted_per_pos.resize(deepest, 0);
+        for (count, more) in self
+            .accepted_per_pos
+            .iter_mut()
+            .zip(&other.accepted_per_pos)
+        {
+            *count += more;
+        }
+        // What one choice has left in the cache for the next was not there before them.
+        self.num_cached_tokens = self.num_cached_tokens.min(other.num_cached_tokens);
+        self.prefill = self.prefill.max(other.prefill);
+        self.decode = self.decode.max(other.decode);
+        self.num_decode_tokens += other.num_decode_tokens;
     }
 
     /// Takes back what `cut`, the tail of an event's tokens, had counted; `kept` is how many tokens stand before it.

@@ -37,6 +37,29 @@ impl Frontend {
         Ok(tokens)
     }
 
+    pub(crate) fn logprobs(&self, asked: Option<u32>) -> Result<Option<usize>, Refusal> {
+        match asked {
+            Some(asked) if asked > MAX_LOGPROBS => Err(Refusal::invalid(
+                "logprobs",
+                format!("is {asked}, expected 0 to {MAX_LOGPROBS}"),
+            )),
+            asked => Ok(asked.map(|asked| asked as usize)),
+        }
+    }
+
+    /// How many answers are wanted; each takes a place in the queue.
+    pub(crate) fn num_choices(&self, asked: Option<u32>) -> Result<u32, Refusal> {
+        let places = u32::try_from(self.limits().max_num_requests).unwrap_or(u32::MAX);
+        let most = MAX_CHOICES.min(places);
+        match asked.unwrap_or(1) {
+            asked if (1..=most.max(1)).contains(&asked) => Ok(asked),
+            asked => Err(Refusal::invalid(
+                "n",
+                format!("is {asked}, expected 1 to {most}"),
+            )),
+        }
+    }
+
     pub(crate) fn cache_salt(&self, raw: Option<&str>) -> Result<Option<Arc<str>>, Refusal> {
         let problem = match raw {
             None => return Ok(None),
@@ -208,6 +231,12 @@ const MAX_STOPS: usize = 16;
 
 /// Length of a stop string.
 const MAX_STOP_BYTES: usize = 1024;
+
+/// Likeliest tokens that are told at a place.
+pub(crate) const MAX_LOGPROBS: u32 = 20;
+
+/// Answers to one request.
+const MAX_CHOICES: u32 = 128;
 
 /// Length of a salt.
 const MAX_SALT_BYTES: usize = 1024;

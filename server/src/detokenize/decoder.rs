@@ -87,6 +87,11 @@ impl Decoder {
         rest
     }
 
+    /// True if some of the tokens' text has not left.
+    pub(super) fn has_pending(&self) -> bool {
+        self.num_context < self.window.len()
+    }
+
     /// Forgets all tokens.
     pub(super) fn clear(&mut self) {
         self.window.clear();

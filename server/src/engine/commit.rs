@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 use foretoken_draft::{Accepted, DraftTree};
-use foretoken_model::Token;
+use foretoken_model::{Logprobs, Token};
 
 use crate::engine::Engine;
 use crate::engine::scheduler::{Plan, Scheduled};
@@ -18,7 +18,7 @@ impl Engine {
         trees: &[DraftTree],
         outcome: Outcome,
     ) -> Result<()> {
-        let mut results = trees.iter().zip(outcome.accepted);
+        let mut results = trees.iter().zip(outcome.accepted).zip(outcome.logprobs);
         for scheduled in plan.scheduled {
             let rooted = scheduled.reaches_root();
             let Scheduled {
@@ -26,8 +26,8 @@ impl Engine {
                 num_rows,
             } = scheduled;
             let mut ended = false;
-            if rooted && let Some((tree, accepted)) = results.next() {
-                ended = self.advance(&mut sequence, tree, &accepted)?;
+            if rooted && let Some(((tree, accepted), logprobs)) = results.next() {
+                ended = self.advance(&mut sequence, tree, &accepted, logprobs)?;
             } else {
                 sequence.num_computed += num_rows;
             }
@@ -55,8 +55,9 @@ impl Engine {
         sequence: &mut Sequence,
         tree: &DraftTree,
         accepted: &Accepted,
+        logprobs: Vec<Logprobs>,
     ) -> Result<bool> {
-        let (tokens, finish) = self.cut(sequence, emitted(tree, accepted));
+        let (tokens, finish) = self.cut(sequence, emitted(tree, accepted, logprobs));
         count(sequence, tree, &tokens);
         // Of a path that was cut short, the last token's row is not needed: as ever, it is left to be computed.
         let path = &accepted.path[..accepted.path.len().min(tokens.len())];
@@ -112,17 +113,16 @@ impl Engine {
 }
 
 /// The path's tokens, each with its drafter, then the bonus token.
-fn emitted(tree: &DraftTree, accepted: &Accepted) -> Vec<Emitted> {
+fn emitted(tree: &DraftTree, accepted: &Accepted, logprobs: Vec<Logprobs>) -> Vec<Emitted> {
     let path = accepted.path.iter().skip(1);
-    let drafted = path.map(|&node| Emitted {
-        token: tree.tokens()[node],
-        source: tree.source(node),
-    });
-    drafted
-        .chain([Emitted {
-            token: accepted.bonus,
-            source: None,
-        }])
+    let drafted = path.map(|&node| (tree.tokens()[node], tree.source(node)));
+    let mut logprobs = logprobs.into_iter().map(Box::new);
+    (drafted.chain([(accepted.bonus, None)]))
+        .map(|(token, source)| Emitted {
+            token,
+            source,
+            logprobs: logprobs.next(),
+        })
         .collect()
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Sequence {
     pub(crate) stopping: Stopping,
     pub(crate) speculation: Speculation,
     pub(crate) stats: Stats,
+    /// As [`Request`] has it.
+    pub(crate) logprobs: Option<usize>,
     /// Blocks are shared among sequences of one salt.
     pub(crate) cache_salt: Option<Arc<str>>,
     priority: i32,
@@ -54,6 +56,7 @@ impl Sequence {
             stopping: request.stopping,
             speculation: request.speculation,
             stats: Stats::default(),
+            logprobs: request.logprobs,
             cache_salt: request.cache_salt,
             priority: request.priority,
             events: request.events,

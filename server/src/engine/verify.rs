@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
 use foretoken_draft::{Accepted, DraftTree, VerifiedRows, accept};
-use foretoken_model::{Activations, Batch, BlockPool, BlockTable, KvCache, Llama, SequenceRows};
+use foretoken_model::{
+    Activations, Batch, BlockPool, BlockTable, KvCache, Llama, Logprobs, SequenceRows,
+};
 
 use crate::engine::budget::{Load, Prices};
 use crate::engine::scheduler::{Plan, Scheduled};
@@ -30,6 +32,8 @@ pub(crate) struct Target {
 pub(crate) struct Outcome {
     /// By rooted sequence: what was kept of its tree.
     pub(crate) accepted: Vec<Accepted>,
+    /// By rooted sequence: of each token of the path and of the bonus token; empty where nobody asked.
+    pub(crate) logprobs: Vec<Vec<Logprobs>>,
     /// By scheduled sequence: its rows.
     pub(crate) rows: Vec<VerifiedRows>,
     /// After the final norm. `[rows, hidden]`
@@ -164,21 +168,23 @@ impl Target {
             .iter_mut()
             .filter(|scheduled| scheduled.reaches_root());
         let mut first_row = 0;
-        let accepted = rooted
-            .zip(trees)
-            .map(|(Scheduled { sequence, .. }, tree)| {
-                let accepted = accept(tree, |node| {
-                    let position = sequence.context_len() + tree.depth(node) + 1;
-                    sequence
-                        .sampler
-                        .sample(output.logits.row(first_row + node), position)
-                });
-                first_row += tree.num_nodes();
-                accepted
-            })
-            .collect();
+        let (mut accepted, mut logprobs) = (Vec::new(), Vec::new());
+        for (Scheduled { sequence, .. }, tree) in rooted.zip(trees) {
+            let mut told = Vec::new();
+            accepted.push(accept(tree, |node| {
+                let logits = output.logits.row(first_row + node);
+                let position = sequence.context_len() + tree.depth(node) + 1;
+                let token = sequence.sampler.sample(logits, position);
+                let num_top = sequence.logprobs;
+                told.extend(num_top.map(|num_top| Logprobs::new(logits, token, num_top)));
+                token
+            }));
+            logprobs.push(told);
+            first_row += tree.num_nodes();
+        }
         Ok(Outcome {
             accepted,
+            logprobs,
             rows,
             hidden: output.hidden,
             forward,

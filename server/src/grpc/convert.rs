@@ -1,19 +1,11 @@
-//! Between the wire's types and the pipeline's.
+//! From the wire's types to the pipeline's, and from refusals to statuses.
 
-use foretoken_proto::v1::finish_info::{FinishReason, StopReason};
-use foretoken_proto::v1::{
-    FinishInfo, GenerateRequest, GenerateResponse, PromptInfo, ResponseOptions, SequenceOutput,
-    SpeculationStats, generate_request,
-};
+use foretoken_proto::v1::{GenerateRequest, ResponseOptions, generate_request};
 use tonic::Status;
 
-use crate::generation::{Chunk, Generation, Interrupted};
+use crate::generation::Interrupted;
 use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use crate::refusal::Refusal;
-use crate::request::{Finish, Stats};
-
-/// Plain decoding, by name.
-const NO_DRAFTER: &str = "none";
 
 /// The fields of a request that the door looks at.
 pub(super) fn raw_request(wire: GenerateRequest) -> RawRequest {
@@ -21,6 +13,7 @@ pub(super) fn raw_request(wire: GenerateRequest) -> RawRequest {
     let decoding = wire.decoding.unwrap_or_default();
     let stopping = wire.stopping.unwrap_or_default();
     let speculation = wire.speculation.unwrap_or_default();
+    let options = wire.response.unwrap_or_default();
     RawRequest {
         model: Some(wire.model).filter(|model| !model.is_empty()),
         prompt: match wire.prompt {
@@ -44,17 +37,24 @@ pub(super) fn raw_request(wire: GenerateRequest) -> RawRequest {
         stop_token_ids: stopping.stop_token_ids,
         include_stop_strings: stopping.include_stop_strings,
         ignore_eos: stopping.ignore_eos,
-        skip_special_tokens: wire
-            .response
-            .and_then(|options| options.skip_special_tokens),
+        skip_special_tokens: options.skip_special_tokens,
         priority: wire.priority,
         cache_salt: wire.kv.and_then(|kv| kv.cache_salt),
+        logprobs: logprobs(&options),
         speculation: RawSpeculation {
             drafter: speculation.drafter,
             max_draft_tokens: speculation.max_draft_tokens,
             min_draft_tokens: speculation.min_draft_tokens,
             max_draft_depth: speculation.max_draft_depth,
         },
+    }
+}
+
+/// How many of the likeliest tokens the engine is to tell beside each token, if any is told at all.
+fn logprobs(options: &ResponseOptions) -> Option<u32> {
+    match options.output_candidates {
+        Some(candidates) => Some(candidates.top_n.unwrap_or(0)),
+        None => options.output_logprobs.then_some(0),
     }
 }
 
@@ -101,89 +101,8 @@ fn wire_name(name: &'static str) -> &'static str {
     match name {
         "max_tokens" => "max_new_tokens",
         "stop" => "stop_strings",
+        "n" => "num_sequences",
+        "logprobs" => "top_n",
         same => same,
     }
-}
-
-/// Writes one request's responses.
-#[derive(Debug)]
-pub(super) struct ResponseWriter {
-    options: ResponseOptions,
-    /// Until the first response.
-    prompt_info: Option<PromptInfo>,
-    drafter: &'static str,
-    num_output_tokens: usize,
-}
-
-impl ResponseWriter {
-    /// Before the first chunk.
-    pub(super) fn new(generation: &Generation, options: ResponseOptions) -> Self {
-        let prompt = &generation.prompt;
-        Self {
-            options,
-            prompt_info: Some(PromptInfo {
-                num_prompt_tokens: count(prompt.len()),
-                token_ids: wanted(options.prompt_token_ids, || prompt.clone()),
-                seed: generation.seed,
-            }),
-            drafter: generation.drafter.unwrap_or(NO_DRAFTER),
-            num_output_tokens: 0,
-        }
-    }
-
-    /// What one chunk says.
-    pub(super) fn response(&mut self, chunk: Chunk) -> GenerateResponse {
-        let Chunk {
-            text,
-            tokens,
-            stats,
-            finish,
-            text_lens: _,
-        } = chunk;
-        self.num_output_tokens += tokens.len();
-        GenerateResponse {
-            prompt_info: self.prompt_info.take(),
-            outputs: Some(SequenceOutput {
-                text: wanted(self.options.output_text.unwrap_or(true), || text),
-                num_tokens: count(tokens.len()),
-                token_ids: wanted(self.options.output_token_ids, || {
-                    tokens.iter().map(|emitted| emitted.token).collect()
-                }),
-                finish_info: finish.map(|finish| self.finish_info(finish, &stats)),
-            }),
-        }
-    }
-
-    fn finish_info(&self, finish: Finish, stats: &Stats) -> FinishInfo {
-        let (finish_reason, stop_reason) = match finish {
-            Finish::Length => (FinishReason::Length, None),
-            Finish::Eos(token) => (FinishReason::Stop, Some(StopReason::EosTokenId(token))),
-            Finish::StopToken(token) => (FinishReason::Stop, Some(StopReason::StopTokenId(token))),
-            Finish::StopString(stop) => (FinishReason::Stop, Some(StopReason::StopString(stop))),
-        };
-        FinishInfo {
-            num_output_tokens: count(self.num_output_tokens),
-            finish_reason: finish_reason.into(),
-            stop_reason,
-            num_cached_tokens: Some(count(stats.num_cached_tokens)),
-            speculation: Some(SpeculationStats {
-                drafter: self.drafter.to_owned(),
-                drafts: count(stats.num_drafts),
-                draft_tokens: count(stats.num_draft_tokens),
-                accepted_tokens: count(stats.num_accepted_tokens),
-                accepted_per_pos: stats.accepted_per_pos.iter().copied().map(count).collect(),
-                mean_acceptance_length: stats.mean_acceptance_length(),
-            }),
-        }
-    }
-}
-
-/// `value` if the client asked for it; else the empty one, which takes no bytes.
-fn wanted<T: Default>(asked: bool, value: impl FnOnce() -> T) -> T {
-    if asked { value() } else { T::default() }
-}
-
-/// Counts of tokens fit: a request has at most 2^32 of them.
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }

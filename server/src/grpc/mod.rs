@@ -3,6 +3,7 @@
 mod convert;
 mod deadline;
 mod metered;
+mod response;
 mod service;
 
 use std::sync::Arc;

@@ -10,10 +10,11 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::convert::{self, ResponseWriter};
+use super::convert;
 use super::deadline::Deadline;
+use super::response::ResponseWriter;
 use crate::admission::Frontend;
-use crate::generation::Generation;
+use crate::choices::Choices;
 
 /// The metadata that tells calls apart.
 const REQUEST_ID: &str = "x-request-id";
@@ -43,11 +44,13 @@ impl Calls {
         let deadline: Deadline = call.extensions().get().copied().unwrap_or_default();
         let request = call.into_inner();
         let options = request.response.unwrap_or_default();
-        let admitted = self.frontend.admit(convert::raw_request(request));
-        let generation = deadline.bound(admitted).await??;
+        let num_choices = request.sampling.and_then(|sampling| sampling.num_sequences);
+        let raw = convert::raw_request(request);
+        let admitted = self.frontend.admit_choices(raw, num_choices);
+        let choices = Choices::new(deadline.bound(admitted).await??);
         Ok(Answer {
-            writer: ResponseWriter::new(&generation, options),
-            generation,
+            writer: ResponseWriter::new(&choices, options),
+            choices,
             deadline,
             _under_way: under_way,
         })
@@ -79,7 +82,7 @@ impl Inference for Calls {
 
 /// One request's answer. Dropping it, as tonic does when the client leaves, cancels the request.
 struct Answer {
-    generation: Generation,
+    choices: Choices,
     writer: ResponseWriter,
     deadline: Deadline,
     _under_way: watch::Receiver<()>,
@@ -87,15 +90,16 @@ struct Answer {
 
 impl Answer {
     async fn whole(mut self) -> Result<GenerateResponse, Status> {
-        let chunk = self.deadline.bound(self.generation.collect()).await??;
-        Ok(self.writer.response(chunk))
+        let chunks = self.deadline.bound(self.choices.collect()).await??;
+        Ok(self.writer.whole(chunks))
     }
 
     fn pieces(self) -> impl Stream<Item = Result<GenerateResponse, Status>> {
         stream::try_unfold(self, |mut answer| async {
-            let chunk = answer.deadline.bound(answer.generation.next()).await?;
-            let chunk = chunk.transpose()?;
-            Ok(chunk.map(|chunk| (answer.writer.response(chunk), answer)))
+            match answer.deadline.bound(answer.choices.next()).await? {
+                Some((index, chunk)) => Ok(Some((answer.writer.piece(index, chunk?), answer))),
+                None => Ok(None),
+            }
         })
     }
 }

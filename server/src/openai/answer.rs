@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::choice::Choice;
 use super::envelope::{Endpoint, Envelope};
 use super::error::ApiError;
+use super::logprobs::LogprobsWriter;
 use super::options::Options;
-use super::stream;
+use super::stream::{self, Writer};
+use super::tokenize::blocking;
 use super::usage::Cost;
 use crate::admission::Frontend;
+use crate::choices::Choices;
+use crate::raw_request::{Prompt, RawRequest};
 
 /// Answers a request.
 pub(super) async fn answer(
@@ -19,21 +24,45 @@ pub(super) async fn answer(
     endpoint: Endpoint,
     options: Options,
 ) -> Result<Response, ApiError> {
-    let generation = frontend.admit(options.request).await?;
-    let envelope = Envelope::new(endpoint, frontend, &generation);
-    if options.stream {
-        return Ok(stream::respond(generation, envelope, options.include_usage).into_response());
-    }
-    let num_prompt_tokens = generation.prompt.len();
-    let whole = generation.collect().await?;
-    let cost = Cost {
-        num_prompt_tokens,
-        num_tokens: whole.tokens.len(),
-        stats: &whole.stats,
+    let echoed = options.echo.then(|| options.request.clone());
+    let choices = frontend.admit_choices(options.request, options.n).await?;
+    let choices = Choices::new(choices);
+    // Behind admission, so that what is echoed has been found to fit.
+    let echoed = match echoed {
+        Some(request) => prompt_text(frontend, request).await?,
+        None => String::new(),
     };
-    let choice = endpoint.choice(whole.text, whole.finish.as_ref());
-    let mut body = envelope.around(endpoint.object(), json!([choice]));
+    let envelope = Envelope::new(endpoint, frontend, &choices);
+    if options.stream {
+        let tokenizer = &frontend.model().tokenizer;
+        let writer = Writer::new(envelope, &choices, tokenizer, options.include_usage);
+        let writer = writer.opened_by(&echoed);
+        return Ok(stream::respond(choices, writer).into_response());
+    }
+    let mut cost = Cost::new(choices.prompt.len());
+    let kinds: Vec<Choice> = Choice::all(endpoint, &choices).collect();
+    let mut objects = Vec::new();
+    for (kind, mut whole) in kinds.into_iter().zip(choices.collect().await?) {
+        cost.add(whole.tokens.len(), &whole.stats);
+        let logprobs = LogprobsWriter::new(endpoint, &frontend.model().tokenizer).write(&mut whole);
+        whole.text.insert_str(0, &echoed);
+        objects.push(kind.whole(&whole.text, logprobs, whole.finish.as_ref()));
+    }
+    let mut body = envelope.around(endpoint.object(), Value::Array(objects));
     body["usage"] = json!(cost.usage());
     body["timings"] = json!(cost.timings());
     Ok(Json(body).into_response())
+}
+
+/// The prompt as the client wrote it, or as its tokens read.
+async fn prompt_text(frontend: &Arc<Frontend>, request: RawRequest) -> Result<String, ApiError> {
+    let tokens = match request.prompt {
+        Prompt::Text(text) => return Ok(text),
+        Prompt::Tokens(tokens) => tokens,
+        // Chats have no echo.
+        Prompt::Chat(_) => return Ok(String::new()),
+    };
+    let tokenizer = Arc::clone(&frontend.model().tokenizer);
+    let skip_special_tokens = request.skip_special_tokens.unwrap_or(true);
+    blocking(move || Ok(tokenizer.decode(&tokens, skip_special_tokens)?)).await
 }

@@ -15,6 +15,7 @@ use super::leftover::Leftover;
 use super::options::Options;
 use crate::admission::Frontend;
 use crate::raw_request::Prompt;
+use crate::validation::MAX_LOGPROBS;
 
 /// Continues a chat.
 pub(super) async fn chat_completions(
@@ -22,7 +23,21 @@ pub(super) async fn chat_completions(
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
     let prompt = Prompt::Chat(messages(&mut fields)?);
-    answer(&frontend, Endpoint::Chat, Options::read(fields, prompt)?).await
+    let logprobs = logprobs(&mut fields)?;
+    let options = Options::read(fields, prompt, logprobs)?;
+    answer(&frontend, Endpoint::Chat, options).await
+}
+
+/// How many of the likeliest tokens are told beside each token, if any is told at all.
+fn logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    let asked = fields.take("logprobs")?.unwrap_or(false);
+    let problem = match fields.take("top_logprobs")?.unwrap_or(0) {
+        num_top if asked && num_top <= MAX_LOGPROBS => return Ok(Some(num_top)),
+        0 => return Ok(None),
+        num_top if asked => format!("is {num_top}, expected 0 to {MAX_LOGPROBS}"),
+        num_top => format!("is {num_top}, but is for `logprobs: true` only"),
+    };
+    Err(fields.invalid("top_logprobs", problem))
 }
 
 /// Takes the chat out of a body.

@@ -20,12 +20,25 @@ pub(super) async fn completions(
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
     let prompt = prompt(&mut fields)?;
-    answer(
-        &frontend,
-        Endpoint::Completions,
-        Options::read(fields, prompt)?,
-    )
-    .await
+    let logprobs = logprobs(&mut fields)?;
+    let echo = fields.take("echo")?.unwrap_or(false);
+    if echo && logprobs.is_some() {
+        let problem = "is true beside `logprobs`, but the prompt's log probabilities are not told";
+        return Err(fields.invalid("echo", problem));
+    }
+    let options = Options {
+        echo,
+        ..Options::read(fields, prompt, logprobs)?
+    };
+    answer(&frontend, Endpoint::Completions, options).await
+}
+
+/// How many of the likeliest tokens are told beside each token; 0 tells the token's own log probability.
+fn logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    match fields.take("logprobs")? {
+        None | Some(Value::Bool(false)) => Ok(None),
+        Some(num_top) => read(fields.name("logprobs"), num_top).map(Some),
+    }
 }
 
 /// A string, token ids, or an array of one such: several prompts would need several answers.

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::admission::Frontend;
-use crate::generation::Generation;
-use crate::request::Finish;
+use crate::choices::Choices;
 
 /// Seconds since 1970, for `created`.
 pub(super) fn unix_time() -> u64 {
@@ -22,18 +21,18 @@ pub(super) struct Envelope {
     id: String,
     created: u64,
     model: String,
-    /// As a signed number, which is what most clients send and can send again.
+    /// Of the first choice; as a signed number, which is what most clients send and can send again.
     seed: i64,
 }
 
 impl Envelope {
-    pub(super) fn new(endpoint: Endpoint, frontend: &Frontend, generation: &Generation) -> Self {
+    pub(super) fn new(endpoint: Endpoint, frontend: &Frontend, choices: &Choices) -> Self {
         Self {
             endpoint,
             id: format!("{}-{}", endpoint.id_prefix(), Uuid::new_v4().simple()),
             created: unix_time(),
             model: frontend.model().names.first().cloned().unwrap_or_default(),
-            seed: generation.seed as i64,
+            seed: choices.seeds.first().copied().unwrap_or_default() as i64,
         }
     }
 
@@ -82,49 +81,4 @@ impl Endpoint {
             Self::Chat => "chat.completion.chunk",
         }
     }
-
-    pub(super) fn choice(self, text: String, finish: Option<&Finish>) -> Value {
-        match self {
-            Self::Completions => choice("text", json!(text), finish),
-            Self::Chat => {
-                let message = json!({"role": "assistant", "content": text, "refusal": null});
-                choice("message", message, finish)
-            }
-        }
-    }
-
-    /// The choice of the chunk before all others, if there is one.
-    pub(super) fn opening(self) -> Option<Value> {
-        match self {
-            Self::Completions => None,
-            Self::Chat => {
-                let delta = json!({"role": "assistant", "content": ""});
-                Some(choice("delta", delta, None))
-            }
-        }
-    }
-
-    /// The choice of a chunk that brings text.
-    pub(super) fn piece(self, text: String) -> Value {
-        match self {
-            Self::Completions => choice("text", json!(text), None),
-            Self::Chat => choice("delta", json!({"content": text}), None),
-        }
-    }
-
-    /// The choice of the chunk after all text.
-    pub(super) fn closing(self, finish: &Finish) -> Value {
-        match self {
-            Self::Completions => choice("text", json!(""), Some(finish)),
-            Self::Chat => choice("delta", json!({}), Some(finish)),
-        }
-    }
-}
-
-fn choice(name: &str, content: Value, finish: Option<&Finish>) -> Value {
-    let finish_reason = finish.map(|finish| match finish {
-        Finish::Length => "length",
-        Finish::Eos(_) | Finish::StopToken(_) | Finish::StopString(_) => "stop",
-    });
-    json!({"index": 0, name: content, "logprobs": null, "finish_reason": finish_reason})
 }

@@ -21,10 +21,11 @@ impl Leftover {
             // Bookkeeping and hints.
             "user" | "metadata" | "store" | "service_tier" | "safety_identifier" => true,
             "prompt_cache_key" | "prompt_cache_retention" | "parallel_tool_calls" => true,
-            "n" | "best_of" | "length_penalty" => number == Some(1.0),
+            "length_penalty" => number == Some(1.0),
             "top_logprobs" | "min_tokens" | "speculative.p_min" => number == Some(0.0),
-            // In completions, 0 asks for the log probability of the token itself.
-            "logprobs" | "prompt_logprobs" | "return_token_strs" => value == false,
+            "prompt_logprobs" | "return_token_strs" | "return_tokens_as_token_ids" => {
+                value == false
+            }
             "echo" | "use_beam_search" | "return_token_ids" => value == false,
             "stream_options.include_obfuscation" => value == false,
             "stream_options.continuous_usage_stats" => value == false,

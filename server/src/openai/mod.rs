@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod chat;
+mod choice;
 mod completions;
 mod connections;
 mod envelope;
@@ -11,6 +12,7 @@ mod fields;
 mod health;
 mod layers;
 mod leftover;
+mod logprobs;
 mod models;
 mod options;
 mod stream;

@@ -19,11 +19,20 @@ pub(super) struct Options {
     pub(super) stream: bool,
     /// The last piece states the usage.
     pub(super) include_usage: bool,
+    /// Answers wanted.
+    pub(super) n: Option<u32>,
+    /// Completions only: the prompt goes before the answer.
+    pub(super) echo: bool,
 }
 
 impl Options {
-    /// Reads what is left of the body once `prompt` is taken out of it, and refuses what it does not know.
-    pub(super) fn read(mut fields: Fields, prompt: Prompt) -> Result<Self, ApiError> {
+    /// Reads what is left of the body once `prompt` and `logprobs`, which the endpoints write in their own ways, are
+    /// taken out of it, and refuses what it does not know.
+    pub(super) fn read(
+        mut fields: Fields,
+        prompt: Prompt,
+        logprobs: Option<u32>,
+    ) -> Result<Self, ApiError> {
         let stream = fields.take("stream")?.unwrap_or(false);
         let include_usage = include_usage(&mut fields, stream)?;
         let request = RawRequest {
@@ -38,13 +47,17 @@ impl Options {
             skip_special_tokens: fields.take("skip_special_tokens")?,
             priority: fields.take("priority")?,
             cache_salt: fields.take("cache_salt")?,
+            logprobs,
             speculation: speculation(&mut fields)?,
         };
+        let n = num_choices(&mut fields)?;
         fields.finish(Leftover::in_body)?;
         Ok(Self {
             request,
             stream,
             include_usage,
+            n,
+            echo: false,
         })
     }
 }
@@ -54,6 +67,19 @@ fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     match fields.take("stream_options.include_usage")? {
         Some(_) if !stream => Err(fields.invalid("stream_options", "is for `stream: true` only")),
         asked => Ok(asked.unwrap_or(false)),
+    }
+}
+
+/// `best_of` would have more generated than answered, and the best by probability chosen.
+fn num_choices(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    let n: Option<u32> = fields.take("n")?;
+    match fields.take::<u32>("best_of")? {
+        Some(best_of) if best_of != n.unwrap_or(1) => {
+            let n = n.unwrap_or(1);
+            let problem = format!("is {best_of}, expected what `n` is, {n}, or nothing");
+            Err(fields.invalid("best_of", problem))
+        }
+        _ => Ok(n),
     }
 }
 

@@ -1,33 +1,29 @@
 //! An answer as server-sent events, one or more per engine step.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
+use foretoken_model::Tokenizer;
 use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::{Value, json};
 
+use super::choice::Choice;
 use super::envelope::Envelope;
 use super::error::ApiError;
+use super::logprobs::LogprobsWriter;
 use super::usage::Cost;
-use crate::generation::{Chunk, Generation, Interrupted};
-use crate::request::{Finish, Stats};
+use crate::choices::Choices;
+use crate::generation::{Chunk, Interrupted};
 
-/// Streams `generation`, which ends when the client leaves, because the stream owns it.
+/// Streams `choices`, which end when the client leaves, because the stream owns them.
 pub(super) fn respond(
-    generation: Generation,
-    envelope: Envelope,
-    include_usage: bool,
+    choices: Choices,
+    writer: Writer,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let writer = Writer {
-        num_prompt_tokens: generation.prompt.len(),
-        num_tokens: 0,
-        opening: envelope.endpoint.opening(),
-        envelope,
-        include_usage,
-    };
-    let events = stream::unfold((generation, writer), |(mut generation, mut writer)| async {
-        let chunk = generation.next().await?;
-        Some((writer.write(chunk), (generation, writer)))
+    let events = stream::unfold((choices, writer), |(mut choices, mut writer)| async {
+        let (index, chunk) = choices.next().await?;
+        Some((writer.write(index, chunk), (choices, writer)))
     });
     let events = events.flat_map(|data| stream::iter(data.into_iter().map(event)));
     // Comments keep idle connections of waiting requests open.
@@ -39,54 +35,95 @@ fn event(data: String) -> Result<Event, Infallible> {
 }
 
 /// Turns chunks into the data of events.
-struct Writer {
+pub(super) struct Writer {
     envelope: Envelope,
+    include_usage: bool,
+    choices: Vec<ChoiceWriter>,
+    num_running: usize,
+    cost: Cost,
+}
+
+/// Turns the chunks of one choice into the choices of objects.
+struct ChoiceWriter {
+    choice: Choice,
     /// Goes before the first chunk.
     opening: Option<Value>,
-    include_usage: bool,
-    num_prompt_tokens: usize,
-    /// Tokens of the output so far.
+    logprobs: LogprobsWriter,
+    /// Tokens so far.
     num_tokens: usize,
 }
 
 impl Writer {
-    fn write(&mut self, chunk: Result<Chunk, Interrupted>) -> Vec<String> {
-        let chunk = match chunk {
+    pub(super) fn new(
+        envelope: Envelope,
+        choices: &Choices,
+        tokenizer: &Arc<Tokenizer>,
+        include_usage: bool,
+    ) -> Self {
+        let endpoint = envelope.endpoint;
+        let writer = |choice: Choice| ChoiceWriter {
+            choice,
+            opening: choice.opening(""),
+            logprobs: LogprobsWriter::new(endpoint, tokenizer),
+            num_tokens: 0,
+        };
+        Self {
+            include_usage,
+            choices: Choice::all(endpoint, choices).map(writer).collect(),
+            num_running: choices.num_choices(),
+            cost: Cost::new(choices.prompt.len()),
+            envelope,
+        }
+    }
+
+    /// Lets each choice begin with the prompt, if it is not empty.
+    pub(super) fn opened_by(mut self, echoed: &str) -> Self {
+        for writer in &mut self.choices {
+            writer.opening = writer.choice.opening(echoed);
+        }
+        self
+    }
+
+    fn write(&mut self, index: usize, chunk: Result<Chunk, Interrupted>) -> Vec<String> {
+        let mut chunk = match chunk {
             Ok(chunk) => chunk,
             // No `[DONE]`: what came is not the whole answer.
             Err(interrupted) => return vec![ApiError::from(interrupted).body().to_string()],
         };
-        self.num_tokens += chunk.tokens.len();
-        let piece = (!chunk.text.is_empty()).then(|| self.envelope.endpoint.piece(chunk.text));
-        let choices = self.opening.take().into_iter().chain(piece);
-        let mut data: Vec<String> = choices
-            .map(|choice| self.object(json!([choice])).to_string())
-            .collect();
-        if let Some(finish) = &chunk.finish {
-            let last = self.closing(finish, &chunk.stats);
-            data.extend(last.iter().map(Value::to_string));
-            data.push("[DONE]".to_owned());
+        let writer = &mut self.choices[index];
+        let mut choices: Vec<Value> = writer.opening.take().into_iter().collect();
+        let logprobs = writer.logprobs.write(&mut chunk);
+        if !chunk.text.is_empty() || !logprobs.is_null() {
+            choices.push(writer.choice.piece(&chunk.text, logprobs));
         }
-        data
+        writer.num_tokens += chunk.tokens.len();
+        if let Some(finish) = &chunk.finish {
+            choices.push(writer.choice.closing(finish));
+            self.cost.add(writer.num_tokens, &chunk.stats);
+            self.num_running -= 1;
+        }
+        let objects = choices
+            .into_iter()
+            .map(|choice| self.object(json!([choice])));
+        let objects: Vec<Value> = objects.collect();
+        match self.num_running {
+            0 => self.end(objects),
+            _ => objects.iter().map(Value::to_string).collect(),
+        }
     }
 
-    /// The last objects; the very last one carries the timings.
-    fn closing(&self, finish: &Finish, stats: &Stats) -> Vec<Value> {
-        let cost = Cost {
-            num_prompt_tokens: self.num_prompt_tokens,
-            num_tokens: self.num_tokens,
-            stats,
-        };
-        let mut last = self.object(json!([self.envelope.endpoint.closing(finish)]));
-        let mut objects = Vec::new();
+    /// The end of the stream behind the last choice's last objects; the very last one carries the timings.
+    fn end(&self, mut objects: Vec<Value>) -> Vec<String> {
         if self.include_usage {
-            objects.push(last);
-            last = self.object(json!([]));
-            last["usage"] = json!(cost.usage());
+            let mut usage = self.object(json!([]));
+            usage["usage"] = json!(self.cost.usage());
+            objects.push(usage);
         }
-        last["timings"] = json!(cost.timings());
-        objects.push(last);
-        objects
+        if let Some(last) = objects.last_mut() {
+            last["timings"] = json!(self.cost.timings());
+        }
+        let data = objects.iter().map(Value::to_string);
+        data.chain(["[DONE]".to_owned()]).collect()
     }
 
     fn object(&self, choices: Value) -> Value {

@@ -67,7 +67,7 @@ pub(super) async fn detokenize(
 }
 
 /// Long texts take milliseconds, which would hold up the other clients.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     match tokio::task::spawn_blocking(work).await {

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::request::Stats;
 
-/// What an answer cost so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cost<'a> {
-    pub(super) num_prompt_tokens: usize,
-    pub(super) num_tokens: usize,
-    /// Running totals of the output.
-    pub(super) stats: &'a Stats,
+/// What the choices of an answer that have ended cost together. The prompt counts once.
+#[derive(Clone, Debug)]
+pub(super) struct Cost {
+    num_prompt_tokens: usize,
+    num_tokens: usize,
+    /// None before the first choice's.
+    stats: Option<Stats>,
 }
 
 /// OpenAI's `usage`.
@@ -54,7 +54,25 @@ pub(super) struct Timings {
     draft_n_accepted: usize,
 }
 
-impl Cost<'_> {
+impl Cost {
+    /// Of no choice yet.
+    pub(super) fn new(num_prompt_tokens: usize) -> Self {
+        Self {
+            num_prompt_tokens,
+            num_tokens: 0,
+            stats: None,
+        }
+    }
+
+    /// Adds a choice with its totals.
+    pub(super) fn add(&mut self, num_tokens: usize, stats: &Stats) {
+        self.num_tokens += num_tokens;
+        match &mut self.stats {
+            Some(total) => total.add(stats),
+            empty => *empty = Some(stats.clone()),
+        }
+    }
+
     /// In OpenAI's terms.
     pub(super) fn usage(&self) -> Usage {
         let Stats {
@@ -62,7 +80,7 @@ impl Cost<'_> {
             num_accepted_tokens,
             num_cached_tokens,
             ..
-        } = *self.stats;
+        } = self.stats.clone().unwrap_or_default();
         Usage {
             prompt_tokens: self.num_prompt_tokens,
             completion_tokens: self.num_tokens,
@@ -81,8 +99,9 @@ impl Cost<'_> {
     /// In llama.cpp's terms.
     pub(super) fn timings(&self) -> Timings {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let (prompt_ms, predicted_ms) = (ms(self.stats.prefill), ms(self.stats.decode));
-        let cache_n = self.stats.num_cached_tokens;
+        let stats = self.stats.clone().unwrap_or_default();
+        let (prompt_ms, predicted_ms) = (ms(stats.prefill), ms(stats.decode));
+        let cache_n = stats.num_cached_tokens;
         let prompt_n = self.num_prompt_tokens.saturating_sub(cache_n);
         let (num_prompt, num_predicted) = (prompt_n as f64, self.num_tokens as f64);
         Timings {
@@ -95,8 +114,8 @@ impl Cost<'_> {
             predicted_ms,
             predicted_per_token_ms: ratio(predicted_ms, num_predicted),
             predicted_per_second: ratio(1e3 * num_predicted, predicted_ms),
-            draft_n: self.stats.num_draft_tokens,
-            draft_n_accepted: self.stats.num_accepted_tokens,
+            draft_n: stats.num_draft_tokens,
+            draft_n_accepted: stats.num_accepted_tokens,
         }
     }
 }

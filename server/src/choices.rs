@@ -1,0 +1,101 @@
+//! The answers to one request that wants several: each is a request of its own to the engine, with a seed of its own.
+
+use foretoken_model::Token;
+use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
+
+use crate::generation::{Chunk, Generation, Interrupted};
+
+/// A running request's choices. Dropping it is how a client leaves: the engine then frees what all of them held.
+pub struct Choices {
+    /// The tokenised prompt, the same for all.
+    pub prompt: Vec<Token>,
+    /// By choice: its seed.
+    pub seeds: Vec<u64>,
+    /// The drafter in use; none is plain decoding.
+    pub drafter: Option<&'static str>,
+    running: SelectAll<BoxStream<'static, (usize, Result<Chunk, Interrupted>)>>,
+}
+
+impl Choices {
+    /// The choices of one request, in order, at least one.
+    pub fn new(generations: Vec<Generation>) -> Self {
+        let first = generations.first();
+        Self {
+            prompt: first.map_or_else(Vec::new, |first| first.prompt.clone()),
+            seeds: generations.iter().map(|choice| choice.seed).collect(),
+            drafter: first.and_then(|first| first.drafter),
+            running: stream::select_all(generations.into_iter().enumerate().map(chunks)),
+        }
+    }
+
+    /// How many there are.
+    pub fn num_choices(&self) -> usize {
+        self.seeds.len()
+    }
+
+    /// The next chunk of any choice, with that choice's index; none when all have ended, or one has been interrupted.
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<(usize, Result<Chunk, Interrupted>)> {
+        let next = self.running.next().await;
+        if let Some((_, Err(_))) = next {
+            // Half an answer is none: the other choices are given up.
+            self.running.clear();
+        }
+        next
+    }
+
+    /// The whole answers, each as one chunk, in order.
+    pub async fn collect(mut self) -> Result<Vec<Chunk>, Interrupted> {
+        let mut whole: Vec<Option<Chunk>> = vec![None; self.num_choices()];
+        while let Some((index, chunk)) = self.next().await {
+            let chunk = chunk?;
+            match &mut whole[index] {
+                Some(whole) => whole.append(chunk),
+                empty => *empty = Some(chunk),
+            }
+        }
+        (whole.into_iter())
+            .map(|whole| whole.ok_or(Interrupted::EngineFailed))
+            .collect()
+    }
+}
+
+/// The seed of the choice `index`: the request's own for the first, for the others output `index` of SplitMix64 without
+/// its low 11 bits. A request of one choice with this seed says what the choice says.
+///
+/// 53 bits survive every wire type, as those do that a request without a seed is given.
+pub fn choice_seed(seed: u64, index: usize) -> u64 {
+    if index == 0 {
+        return seed;
+    }
+    let mixed = seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) >> 11
+}
+
+fn chunks(
+    (index, generation): (usize, Generation),
+) -> BoxStream<'static, (usize, Result<Chunk, Interrupted>)> {
+    stream::unfold(generation, move |mut generation| async move {
+        let chunk = generation.next().await?;
+        Some(((index, chunk), generation))
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_those_of_splitmix64() {
+        // Its reference outputs for the seed 0, and what a client may have written down.
+        assert_eq!(choice_seed(0, 0), 0);
+        assert_eq!(choice_seed(0, 1), 0xe220_a839_7b1d_cdaf >> 11);
+        assert_eq!(choice_seed(0, 2), 0x6e78_9e6a_a1b9_65f4 >> 11);
+        assert_eq!(choice_seed(u64::MAX, 0), u64::MAX);
+        let seeds: std::collections::BTreeSet<u64> = (0..128).map(|i| choice_seed(7, i)).collect();
+        assert_eq!(seeds.len(), 128);
+    }
+}
