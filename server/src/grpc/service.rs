@@ -89,7 +89,7 @@ struct Answer {
 }
 
 impl Answer {
-    async fn whole(mut self) -> Result<GenerateResponse, Status> {
+    async fn whole(self) -> Result<GenerateResponse, Status> {
         let chunks = self.deadline.bound(self.choices.collect()).await??;
         Ok(self.writer.whole(chunks))
     }

@@ -35,8 +35,8 @@ pub(super) async fn answer(
     let envelope = Envelope::new(endpoint, frontend, &choices);
     if options.stream {
         let tokenizer = &frontend.model().tokenizer;
-        let writer = Writer::new(envelope, &choices, tokenizer, options.include_usage);
-        let writer = writer.opened_by(&echoed);
+        let include_usage = options.include_usage;
+        let writer = Writer::new(envelope, &choices, tokenizer, &echoed, include_usage);
         return Ok(stream::respond(choices, writer).into_response());
     }
     let mut cost = Cost::new(choices.prompt.len());

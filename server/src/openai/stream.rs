@@ -54,16 +54,18 @@ struct ChoiceWriter {
 }
 
 impl Writer {
+    /// Each choice begins with the text `echoed`, if there is any.
     pub(super) fn new(
         envelope: Envelope,
         choices: &Choices,
         tokenizer: &Arc<Tokenizer>,
+        echoed: &str,
         include_usage: bool,
     ) -> Self {
         let endpoint = envelope.endpoint;
         let writer = |choice: Choice| ChoiceWriter {
             choice,
-            opening: choice.opening(""),
+            opening: choice.opening(echoed),
             logprobs: LogprobsWriter::new(endpoint, tokenizer),
             num_tokens: 0,
         };
@@ -74,14 +76,6 @@ impl Writer {
             cost: Cost::new(choices.prompt.len()),
             envelope,
         }
-    }
-
-    /// Lets each choice begin with the prompt, if it is not empty.
-    pub(super) fn opened_by(mut self, echoed: &str) -> Self {
-        for writer in &mut self.choices {
-            writer.opening = writer.choice.opening(echoed);
-        }
-        self
     }
 
     fn write(&mut self, index: usize, chunk: Result<Chunk, Interrupted>) -> Vec<String> {

@@ -1,11 +1,11 @@
-//! Promise 1: the same prompt, parameters and seed give the same tokens, whatever drafts, however much, whoever else is
+//! Promise 1: the same prompt, parameters and seed give the same tokens and log probabilities, whatever drafts, however much, whoever else is
 //! in the batch, and however the prompt is cut. Lists of tokens are equal; there is no tolerance.
 
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::trigram::StaticTable;
 use foretoken_draft::{Drafter, Lookup, Trigram};
 use foretoken_model::{
-    Dtype, LoadOptions, LoadedModel, ModelSource, SamplingParams, Token, Tokenizer,
+    Dtype, LoadOptions, LoadedModel, Logprobs, ModelSource, SamplingParams, Token, Tokenizer,
 };
 use foretoken_server::engine::BLOCK_SIZE;
 
@@ -87,6 +87,16 @@ impl Cell {
     }
 }
 
+/// All bits of the log probabilities that an answer tells.
+fn told(answer: &Answer) -> Vec<Option<(u32, usize, Vec<(Token, u32)>)>> {
+    let logprobs = (answer.emitted.iter()).map(|emitted| emitted.logprobs.as_deref());
+    let bits = |logprobs: &Logprobs| {
+        let top = logprobs.top.iter().map(|&(id, l)| (id, l.to_bits()));
+        (logprobs.chosen.to_bits(), logprobs.rank, top.collect())
+    };
+    logprobs.map(|logprobs| logprobs.map(bits)).collect()
+}
+
 /// Prompts of a model, and what plain decoding, each request alone, says to them.
 struct Bench {
     source: ModelSource,
@@ -153,7 +163,10 @@ impl Bench {
                 sampling.repetition_penalty = 1.2;
                 sampling.logit_bias = vec![(5, 2.0), (7, -3.0)];
             }
-            Ask::new(prompt.clone(), sampling, self.num_tokens)
+            Ask {
+                logprobs: [Some(5), Some(0), None, Some(20)][index % 4],
+                ..Ask::new(prompt.clone(), sampling, self.num_tokens)
+            }
         };
         self.prompts.iter().enumerate().map(ask).collect()
     }
@@ -237,6 +250,7 @@ impl Bench {
             let plain = &plain[index];
             assert_eq!(got.tokens, plain.tokens, "{cell:?}, request {index}");
             assert_eq!(got.finish, plain.finish, "{cell:?}, request {index}");
+            assert_eq!(told(got), told(plain), "{cell:?}, request {index}");
             self.check_counters(drafter(index), budget, got);
         }
         // Something repeats in the crowd's prompts.

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod logprobs;
 mod lossless;
 mod order;
 mod prefixes;

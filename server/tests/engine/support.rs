@@ -81,6 +81,7 @@ pub(crate) struct Ask {
     pub(crate) sampling: SamplingParams,
     pub(crate) stopping: Stopping,
     pub(crate) speculation: Speculation,
+    pub(crate) logprobs: Option<usize>,
     pub(crate) priority: i32,
     pub(crate) cache_salt: Option<&'static str>,
 }
@@ -102,6 +103,7 @@ impl Ask {
                 min_draft_tokens: 0,
                 max_draft_depth: 63,
             },
+            logprobs: None,
             priority: 0,
             cache_salt: None,
         }
@@ -126,6 +128,7 @@ impl Ask {
             sampling,
             stopping,
             speculation,
+            logprobs,
             priority,
             cache_salt,
         } = self;
@@ -134,6 +137,7 @@ impl Ask {
             sampling,
             stopping,
             speculation,
+            logprobs,
             priority,
             cache_salt: cache_salt.map(Arc::from),
             events,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod choices;
 mod endings;
 mod refusals;
 #[path = "../support/mod.rs"]
@@ -108,6 +109,7 @@ fn event(token: u32, finish: Option<Finish>) -> Event {
         tokens: vec![Emitted {
             token,
             source: None,
+            logprobs: None,
         }],
         stats: Stats::default(),
         finish,

@@ -4,8 +4,10 @@
 
 mod answers;
 mod bodies;
+mod choices;
 mod clients;
 mod fields;
+mod logprobs;
 mod operations;
 mod prompts;
 mod streams;
@@ -107,6 +109,7 @@ fn one_token(finish: Option<Finish>) -> Event {
     let token = Emitted {
         token: 20,
         source: None,
+        logprobs: None,
     };
     Event {
         tokens: vec![token],

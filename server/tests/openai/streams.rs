@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{CHAT, COMPLETIONS, Door, events, next, one_token, support};
 
 /// All objects of a stream that must be a good one.
-async fn stream(door: &Door, path: &str, body: &Value) -> Vec<Value> {
+pub(crate) async fn stream(door: &Door, path: &str, body: &Value) -> Vec<Value> {
     let mut data = events(door.post(path, body).send().await.unwrap()).await;
     assert_eq!(data.pop().as_deref(), Some("[DONE]"));
     let parse = |data: &String| serde_json::from_str(data).unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foretoken_model::chat_template::ChatTemplate;
-use foretoken_model::{SamplingParams, Tokenizer};
+use foretoken_model::{Logprobs, SamplingParams, Token, Tokenizer};
 use foretoken_server::admission::{Frontend, Limits, ServedModel};
 use foretoken_server::request::{Emitted, Event, Finish, Request, Speculation, Stats};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -47,6 +47,16 @@ pub(crate) fn impatient_frontend(
     (Arc::new(frontend), inbox)
 }
 
+/// What the scripted engine tells of a token: it is the likeliest, and those of the ids behind it follow.
+pub(crate) fn logprobs(token: Token, num_top: usize) -> Logprobs {
+    let top = (token..).zip(1..).take(num_top);
+    Logprobs {
+        chosen: -1.0,
+        rank: 1,
+        top: top.map(|(token, place)| (token, -(place as f32))).collect(),
+    }
+}
+
 /// Answers every request with its own prompt, over and over, three tokens a step: two guessed, one not.
 #[expect(
     clippy::disallowed_methods,
@@ -65,6 +75,9 @@ pub(crate) fn echo(
                 .map(|(i, &token)| Emitted {
                     token,
                     source: source.filter(|_| i % 3 < 2),
+                    logprobs: request
+                        .logprobs
+                        .map(|num_top| Box::new(logprobs(token, num_top))),
                 })
                 .collect();
             let mut stats = Stats::default();
