@@ -182,3 +182,30 @@ async fn what_the_readme_says_to_paste_is_answered() {
         assert!(proto.contains(&format!(" {name} = ")), "{name}");
     }
 }
+
+/// Choices are requests of their own: each says what a request with its seed says, drafted or not, told as likely.
+#[tokio::test]
+async fn choices_say_what_single_requests_with_their_seeds_say() {
+    let server = Server::start(&[]);
+    let mut body = completion("trigram", 1.0);
+    body["logprobs"] = json!(3);
+    body["n"] = json!(4);
+    let (status, several) = server.post("/v1/completions", &body).await;
+    assert_eq!(status, 200, "{several}");
+    let choices = several["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 4);
+    body["n"] = json!(1);
+    for drafter in ["none", "lookup"] {
+        body["speculative"]["drafter"] = json!(drafter);
+        for choice in choices {
+            body["seed"] = choice["seed"].clone();
+            let (_, single) = server.post("/v1/completions", &body).await;
+            let single = &single["choices"][0];
+            assert_eq!(single["text"], choice["text"]);
+            assert_eq!(single["logprobs"], choice["logprobs"], "to the last bit");
+        }
+    }
+    assert_ne!(choices[0]["text"], choices[1]["text"]);
+    let num_told = |choice: &Value| choice["logprobs"]["tokens"].as_array().unwrap().len();
+    assert!(choices.iter().all(|choice| num_told(choice) == 48));
+}

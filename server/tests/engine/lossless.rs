@@ -1,5 +1,5 @@
-//! Promise 1: the same prompt, parameters and seed give the same tokens and log probabilities, whatever drafts, however much, whoever else is
-//! in the batch, and however the prompt is cut. Lists of tokens are equal; there is no tolerance.
+//! Promise 1: the same prompt, parameters and seed give the same tokens and log probabilities, whatever drafts, however
+//! much, whoever else is in the batch, and however the prompt is cut. Lists and bits are equal; there is no tolerance.
 
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::trigram::StaticTable;

@@ -36,6 +36,7 @@ async fn a_stream_strung_together_is_the_unary_answer() {
             num_tokens: outputs.iter().map(|output| output.num_tokens).sum(),
             token_ids: outputs.iter().flat_map(|o| &o.token_ids).copied().collect(),
             finish_info: outputs.last().unwrap().finish_info.clone(),
+            ..Default::default()
         };
         assert_eq!(Some(joined), whole.outputs);
         assert_eq!(pieces[0].prompt_info, whole.prompt_info);
@@ -143,6 +144,7 @@ async fn an_answer_tells_who_drafted() {
     ] {
         let mut request = continuing(&[5, 6], 9);
         request.speculation.get_or_insert_default().drafter = drafter.map(str::to_owned);
+        request.sampling.get_or_insert_default().seed = Some(7);
         let output = unary(&served, request).await.unwrap().outputs.unwrap();
         let finish_info = FinishInfo {
             num_output_tokens: 9,
@@ -150,6 +152,7 @@ async fn an_answer_tells_who_drafted() {
             stop_reason: None,
             num_cached_tokens: Some(0),
             speculation: Some(stats),
+            seed: 7,
         };
         assert_eq!(output.finish_info, Some(finish_info));
     }
@@ -201,6 +204,7 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
             top_p: Some(0.75),
             min_p: Some(0.25),
             seed: Some(0),
+            num_sequences: Some(1),
         }),
         decoding: Some(DecodingParameters {
             presence_penalty: Some(1.0),
