@@ -13,6 +13,7 @@ mod parallel;
 mod rms_norm;
 mod rotary;
 mod rows;
+mod sampling;
 mod silu_mul;
 mod simd;
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use paged_attention::paged_attention;
 pub use paging::Paging;
 pub use rms_norm::rms_norm;
 pub use rotary::rotate;
+pub use sampling::{Candidate, Draw, Noise, Scores, best, log_sum_exp, top_k};
 pub use silu_mul::silu_mul;

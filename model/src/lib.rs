@@ -19,7 +19,7 @@ mod kv_cache;
 mod llama;
 
 mod logprobs;
-mod noise;
+mod nucleus;
 mod sampler;
 mod sampling_params;
 
@@ -33,7 +33,7 @@ pub use llama::{Llama, Output};
 pub use loaded::{LoadOptions, LoadedModel};
 pub use logprobs::Logprobs;
 pub use mapped_file::MappedFile;
-pub use noise::Noise;
+pub use foretoken_kernels::Noise;
 pub use rope::{Llama3Scaling, Rope};
 pub use sampler::Sampler;
 pub use sampling_params::SamplingParams;

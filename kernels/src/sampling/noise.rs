@@ -2,14 +2,13 @@
 //!
 //! `argmax(logit / T + noise)` is a draw from `softmax(logit / T)`. Because the noise of a place does not depend on
 //! who asks, or how often, a token is the same whatever was drafted, and a drafter that asks too guesses what the
-//! target will say. Generator: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
-//! 1, 2, 3", 2011).
+//! target will say.
 
 use std::f32::consts::LN_2;
 
-use foretoken_kernels::math::ln;
-
-use crate::Token;
+use super::block::BLOCK;
+use super::philox::philox;
+use crate::math::ln;
 
 /// One request's noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,22 +32,27 @@ impl Noise {
 
     /// Standard Gumbel noise of `token` at `position`.
     #[inline]
-    pub fn at(&self, position: usize, token: Token) -> f32 {
+    pub fn at(&self, position: usize, token: u32) -> f32 {
         // One logarithm of the four is taken: a drafter asks for few tokens of a position.
         gumbel(self.bits(position, token as usize / Self::LANES)[token as usize % Self::LANES])
     }
 
     /// The noise of `token` at `position` if it reaches `floor`: no logarithm is taken where it clearly does not.
     #[inline]
-    pub fn at_least(&self, position: usize, token: Token, floor: f32) -> Option<f32> {
+    pub fn at_least(&self, position: usize, token: u32, floor: f32) -> Option<f32> {
         let (group, lane) = (token as usize / Self::LANES, token as usize % Self::LANES);
         reaching(self.bits(position, group)[lane], floor)
     }
 
-    /// Noise of the tokens `4 * group .. 4 * group + 4` at `position`.
-    #[inline]
-    pub(crate) fn lanes(&self, position: usize, group: usize) -> Lanes {
-        Lanes(self.bits(position, group))
+    /// The random bits of a block of tokens at `position`.
+    #[inline(always)]
+    pub(crate) fn block(&self, position: usize, first_token: u32) -> [u32; BLOCK] {
+        let first = first_token as usize / Self::LANES;
+        let mut bits = [0; BLOCK];
+        for (group, lanes) in bits.as_chunks_mut().0.iter_mut().enumerate() {
+            *lanes = self.bits(position, first + group);
+        }
+        bits
     }
 
     #[inline(always)]
@@ -58,18 +62,6 @@ impl Noise {
             [group as u32, 0, position as u32, (position >> 32) as u32],
             self.key,
         )
-    }
-}
-
-/// The noise of [`Noise::LANES`] tokens, not yet computed.
-#[derive(Clone, Copy)]
-pub(crate) struct Lanes([u32; Noise::LANES]);
-
-impl Lanes {
-    /// One token's noise if it reaches `floor`.
-    #[inline(always)]
-    pub(crate) fn at_least(&self, lane: usize, floor: f32) -> Option<f32> {
-        reaching(self.0[lane], floor)
     }
 }
 
@@ -106,55 +98,9 @@ fn exponential(bits: u32) -> f32 {
     }
 }
 
-/// Ten rounds of Philox4x32.
-#[inline(always)]
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
-    for round in 0..10 {
-        if round > 0 {
-            key = [
-                key[0].wrapping_add(0x9E37_79B9),
-                key[1].wrapping_add(0xBB67_AE85),
-            ];
-        }
-        let a = u64::from(counter[0]) * 0xD251_1F53;
-        let b = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [
-            (b >> 32) as u32 ^ counter[1] ^ key[0],
-            b as u32,
-            (a >> 32) as u32 ^ counter[3] ^ key[1],
-            a as u32,
-        ];
-    }
-    counter
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn philox_gives_the_published_vectors() {
-        let cases = [
-            (
-                [0; 4],
-                [0; 2],
-                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-            ),
-            (
-                [u32::MAX; 4],
-                [u32::MAX; 2],
-                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-            ),
-            (
-                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-                [0xa409_3822, 0x299f_31d0],
-                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
-            ),
-        ];
-        for (counter, key, want) in cases {
-            assert_eq!(philox(counter, key), want);
-        }
-    }
 
     #[test]
     fn the_bits_of_the_noise_are_fixed() {

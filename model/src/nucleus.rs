@@ -1,0 +1,81 @@
+//! top-p: the smallest set of best tokens whose probability reaches p.
+
+use std::cell::OnceCell;
+
+use foretoken_kernels::math::exp;
+use foretoken_kernels::{Candidate, Draw};
+
+use crate::Token;
+
+/// Sums in another order differ by less than this share of the whole, for vocabularies of millions.
+const DOUBT: f64 = 1e-9;
+
+/// A draw from the nucleus without sorting it.
+///
+/// The token that wins among all is the one that wins within the nucleus, if it belongs to it: if what stands before it
+/// falls short of p. If not, no token from it on does, and the draw is repeated among those before it. Most draws are
+/// done at once, and each further one has fewer tokens to look at.
+pub(crate) struct Nucleus<'a> {
+    draw: &'a Draw<'a>,
+    top_p: f32,
+    target: OnceCell<f64>,
+}
+
+impl<'a> Nucleus<'a> {
+    pub(crate) fn new(draw: &'a Draw<'a>, top_p: f32) -> Self {
+        Self {
+            draw,
+            top_p,
+            target: OnceCell::new(),
+        }
+    }
+
+    /// The token, unless it takes the sums' last digits, or scores that are not numbers, to tell.
+    pub(crate) fn draw(&self) -> Option<Token> {
+        if !self.draw.best.score.is_finite() {
+            return None;
+        }
+        let mut end = Candidate::LAST;
+        loop {
+            let winner = self.draw.before(end);
+            if self.holds(winner)? {
+                return Some(winner.token);
+            }
+            end = winner;
+        }
+    }
+
+    fn holds(&self, candidate: Candidate) -> Option<bool> {
+        let Draw {
+            scores,
+            best,
+            floor,
+            ..
+        } = *self.draw;
+        if candidate.token == best.token {
+            return Some(true);
+        }
+        let before = scores.mass_before(best.score, candidate);
+        let target = *self
+            .target
+            .get_or_init(|| f64::from(self.top_p) * scores.mass(best.score, floor));
+        let clear = (before - target).abs() > DOUBT * before.max(target);
+        clear.then_some(before < target)
+    }
+}
+
+/// Counts the smallest set of best candidates whose probability reaches `top_p`. They are sorted.
+pub(crate) fn prefix(candidates: &[Candidate], top_p: f32) -> usize {
+    let largest = candidates.first().map_or(0.0, |best| best.score);
+    let weight = |candidate: &Candidate| f64::from(exp(candidate.score - largest));
+    let target = f64::from(top_p) * candidates.iter().map(weight).sum::<f64>();
+    let mut sum = 0.0;
+    let reaches = |candidate| {
+        sum += weight(candidate);
+        sum >= target
+    };
+    candidates
+        .iter()
+        .position(reaches)
+        .map_or(candidates.len(), |last| last + 1)
+}
