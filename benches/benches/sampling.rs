@@ -5,6 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use foretoken_kernels::{log_sum_exp, top_k};
 use foretoken_model::{Sampler, SamplingParams, Token};
 
 const VOCABULARIES: [usize; 3] = [8_192, 32_000, 128_256];
@@ -26,6 +27,31 @@ fn main() {
             .map(|rows| format!(" {:.1} |", micros(draw(rows, &params))));
         println!("| {name} |{}", times.concat());
     }
+    for (name, scan) in SCANS {
+        let times = rows
+            .each_ref()
+            .map(|rows| format!(" {:.1} |", micros(time(rows, scan))));
+        println!("| {name} |{}", times.concat());
+    }
+}
+
+const SCANS: [(&str, fn(&[f32])); 2] = [
+    ("top_k, k 8", |row| {
+        black_box(top_k(row, 8));
+    }),
+    ("log_sum_exp", |row| {
+        black_box(log_sum_exp(row));
+    }),
+];
+
+/// The time of one row.
+fn time(rows: &[Vec<f32>], scan: fn(&[f32])) -> Duration {
+    let run = || {
+        let started = Instant::now();
+        rows.iter().for_each(|row| scan(row));
+        started.elapsed()
+    };
+    fastest(run) / rows.len() as u32
 }
 
 fn settings() -> Vec<(&'static str, SamplingParams)> {
@@ -69,7 +95,7 @@ fn settings() -> Vec<(&'static str, SamplingParams)> {
     ]
 }
 
-/// The time of one row.
+/// The time of one draw.
 fn draw(rows: &[Vec<f32>], params: &SamplingParams) -> Duration {
     let prompt: Vec<Token> = (0..500).map(|index| index * 13 % 4_001).collect();
     let run = || {

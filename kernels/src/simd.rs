@@ -24,6 +24,10 @@ pub(crate) trait Vector: Copy {
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// The lanes' sum, in one fixed order.
     fn sum(self) -> f32;
+    /// Lane by lane the larger number; `other` where either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// The largest lane, where none is NaN.
+    fn largest(self) -> f32;
     /// # Safety
     /// `LANES` elements from `data` on are readable.
     unsafe fn load(data: *const f32) -> Self;
@@ -215,6 +219,17 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        let larger = |a, b| if a > b { a } else { b };
+        Self(std::array::from_fn(|i| larger(self.0[i], other.0[i])))
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        self.0.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    #[inline(always)]
     unsafe fn load(data: *const f32) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { data.cast::<[f32; 8]>().read_unaligned() })
@@ -365,6 +380,7 @@ mod tests {
                 ("load_bf16", y),
                 ("splat", V::splat(5.0)),
                 ("mul_add", x.mul_add(y, V::splat(3.0))),
+                ("max", V::splat(f32::NAN).max(x).max(V::splat(-2.0))),
                 ("add_products", x.add_products(pairs, splat)),
             ];
             for (name, vector) in results {
@@ -373,6 +389,7 @@ mod tests {
                 unsafe { vector.store(lanes.as_mut_ptr()) };
                 self.0.push((name, lanes[..V::LANES].to_vec()));
                 self.0.push(("sum", vec![vector.sum()]));
+                self.0.push(("largest", vec![vector.largest()]));
             }
         }
     }
@@ -385,14 +402,17 @@ mod tests {
             ("load_bf16", lane(|i| i - 4.0)),
             ("splat", lane(|_| 5.0)),
             ("mul_add", lane(|i| (i - 7.0) + (i - 4.0) * 3.0)),
+            ("max", lane(|i| (i - 7.0).max(-2.0))),
             (
                 "add_products",
                 lane(|i| (i - 7.0) + (2.0 * i - 7.0) * 2.0 - (2.0 * i - 6.0) * 3.0),
             ),
         ];
-        for ((name, want), got) in expected.into_iter().zip(results.chunks_exact(2)) {
+        for ((name, want), got) in expected.into_iter().zip(results.chunks_exact(3)) {
+            let largest = want.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(got[0], (name, want.clone()), "{kind}");
             assert_eq!(got[1], ("sum", vec![want.iter().sum()]), "{kind}: {name}");
+            assert_eq!(got[2], ("largest", vec![largest]), "{kind}: {name}");
         }
     }
 

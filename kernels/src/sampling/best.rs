@@ -1,7 +1,7 @@
 //! `best`: the likeliest token.
 
 use super::Candidate;
-use super::block::{blocks, largest};
+use super::block::{for_each_block, largest};
 use crate::simd::{Kernel, Vector, dispatch};
 
 /// The token of the highest logit; of equals, the lowest id. NaN is never best; where nothing is above minus infinity,
@@ -26,13 +26,13 @@ struct Best<'a> {
 impl Kernel for Best<'_> {
     #[inline(always)]
     fn run<V: Vector>(self) {
-        for (first_token, block) in blocks(self.logits) {
-            let score = largest(&block);
+        for_each_block(self.logits, |first_token, block| {
+            let score = largest::<V>(block);
             if score > self.best.score {
                 let lane = block.iter().position(|&logit| logit == score);
                 let token = first_token + lane.unwrap_or(0) as u32;
                 *self.best = Candidate { token, score };
             }
-        }
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! `Draw`: the best token after noise.
 
-use super::block::{BLOCK, blocks, largest};
+use super::block::{BLOCK, for_each_block, largest};
 use super::{Candidate, Noise, Scores};
 use crate::simd::{Kernel, Vector, dispatch};
 
@@ -60,15 +60,15 @@ impl Kernel for Race<'_> {
         // The winner reaches what the best token reaches; what even the largest noise does not lift so high needs none.
         let mut needed = reached_by(best.score + noise.at(position, best.token));
         let inverse = 1.0 / scores.temperature;
-        for (first_token, logits) in blocks(scores.logits) {
-            let highest = largest(&logits) / scores.temperature;
+        for_each_block(scores.logits, |first_token, logits| {
+            let highest = largest::<V>(logits) / scores.temperature;
             if highest < floor || highest < needed - Noise::MAX {
-                continue;
+                return;
             }
             let bits = noise.block(position, first_token);
             let hope = |lane: usize| logits[lane] * inverse + bound(bits[lane]) >= needed;
             if !(0..BLOCK).fold(false, |any, lane| any | hope(lane)) {
-                continue;
+                return;
             }
             for lane in 0..BLOCK {
                 let hope = logits[lane] * inverse + bound(bits[lane]) >= needed;
@@ -76,7 +76,7 @@ impl Kernel for Race<'_> {
                     needed = needed.max(reached_by(self.winner.score));
                 }
             }
-        }
+        });
     }
 }
 

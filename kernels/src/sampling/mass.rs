@@ -1,6 +1,6 @@
 //! What shares of the law tokens have.
 
-use super::block::{BLOCK, blocks, largest};
+use super::block::{BLOCK, for_each_block, largest};
 use super::{Candidate, Scores};
 use crate::math::exp;
 use crate::simd::{Kernel, Vector, dispatch};
@@ -46,9 +46,9 @@ impl Kernel for Mass<'_> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         let mut sums = [0.0_f64; LANES];
-        for (_, logits) in blocks(self.scores.logits) {
-            if largest(&logits) / self.scores.temperature < self.floor {
-                continue;
+        for_each_block(self.scores.logits, |_, logits| {
+            if largest::<V>(logits) / self.scores.temperature < self.floor {
+                return;
             }
             let weights: [f32; BLOCK] = std::array::from_fn(|lane| {
                 let score = logits[lane] / self.scores.temperature;
@@ -58,7 +58,7 @@ impl Kernel for Mass<'_> {
             for part in weights.as_chunks::<LANES>().0 {
                 sums = std::array::from_fn(|lane| sums[lane] + f64::from(part[lane]));
             }
-        }
+        });
         *self.sum = sums.iter().sum();
     }
 }

@@ -101,6 +101,7 @@ fn exponential(bits: u32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{Kernel, Vector, dispatch, on_every_kind};
 
     #[test]
     fn the_bits_of_the_noise_are_fixed() {
@@ -163,6 +164,29 @@ mod tests {
                 assert_eq!(noise.at_least(3, token, floor), want, "{token}, {floor}");
             }
         }
+    }
+
+    struct Block<'a>(Noise, usize, u32, &'a mut [u32; BLOCK]);
+
+    impl Kernel for Block<'_> {
+        #[inline(always)]
+        fn run<V: Vector>(self) {
+            *self.3 = self.0.block(self.1, self.2);
+        }
+    }
+
+    #[test]
+    fn a_block_holds_the_bits_of_its_tokens_on_every_kind() {
+        let noise = Noise::new(0xfedc_ba98_7654_3210);
+        on_every_kind(|kind| {
+            for (position, first) in [(0, 0), (5, 64), (1 << 40, 128_192)] {
+                let mut bits = [0; BLOCK];
+                dispatch(Block(noise, position, first, &mut bits));
+                let want = (first..).take(BLOCK).map(|token| noise.at(position, token));
+                let place = format!("{kind}: {position}, {first}");
+                assert!(want.eq(bits.map(gumbel)), "{place}");
+            }
+        });
     }
 
     #[test]
