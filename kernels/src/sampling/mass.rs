@@ -50,13 +50,16 @@ impl Kernel for Mass<'_> {
             if largest::<V>(logits) / self.scores.temperature < self.floor {
                 return;
             }
-            let weights: [f32; BLOCK] = std::array::from_fn(|lane| {
-                let score = logits[lane] / self.scores.temperature;
-                let weight = exp(score - self.largest);
-                if score >= self.floor { weight } else { 0.0 }
-            });
+            let mut weights = [0.0; BLOCK];
+            for (weight, logit) in weights.iter_mut().zip(logits) {
+                let score = logit / self.scores.temperature;
+                let own = exp(score - self.largest);
+                *weight = if score >= self.floor { own } else { 0.0 };
+            }
             for part in weights.as_chunks::<LANES>().0 {
-                sums = std::array::from_fn(|lane| sums[lane] + f64::from(part[lane]));
+                for (sum, &weight) in sums.iter_mut().zip(part) {
+                    *sum += f64::from(weight);
+                }
             }
         });
         *self.sum = sums.iter().sum();

@@ -144,7 +144,7 @@ fn bias_and_penalties_change_a_copy_of_the_row() {
     };
     let logits = [4.0, 0.0, 1.9, -1.0];
     let mut sampler = Sampler::new(params, &[0]);
-    // Token 0 counts 2 after the prompt; token 1, at 3, counts 0.75 once drawn.
+    // Token 0 counts 4 / 2 after the prompt and 1.25 once drawn, token 1 at first 3 and then 0.75.
     let drawn = [(); 4].map(|()| sampler.sample(&logits, 0));
     assert_eq!(drawn, [1, 0, 2, 0]);
     assert_eq!(logits, [4.0, 0.0, 1.9, -1.0]);
