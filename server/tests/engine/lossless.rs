@@ -87,8 +87,11 @@ impl Cell {
     }
 }
 
+/// A token's log probability and rank, and the likeliest tokens with theirs, as bits.
+type Bits = (u32, usize, Vec<(Token, u32)>);
+
 /// All bits of the log probabilities that an answer tells.
-fn told(answer: &Answer) -> Vec<Option<(u32, usize, Vec<(Token, u32)>)>> {
+fn told(answer: &Answer) -> Vec<Option<Bits>> {
     let logprobs = (answer.emitted.iter()).map(|emitted| emitted.logprobs.as_deref());
     let bits = |logprobs: &Logprobs| {
         let top = logprobs.top.iter().map(|&(id, l)| (id, l.to_bits()));
