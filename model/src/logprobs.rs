@@ -1,6 +1,6 @@
 //! How likely the model found a token, and which it found likeliest.
 
-use foretoken_kernels::math::{exp, ln};
+use foretoken_kernels::{log_sum_exp, top_k};
 
 use crate::Token;
 
@@ -28,39 +28,15 @@ impl Logprobs {
         let stands_before = |&(id, logit): &(usize, &f32)| {
             *logit > chosen || (*logit == chosen && id < token as usize)
         };
-        let mut top = largest(logits, num_top);
-        for (_, score) in &mut top {
-            *score -= normaliser;
-        }
+        let top = top_k(logits, num_top).into_iter();
         Self {
             chosen: chosen - normaliser,
             rank: 1 + logits.iter().enumerate().filter(stands_before).count(),
-            top,
+            top: top
+                .map(|best| (best.token, best.score - normaliser))
+                .collect(),
         }
     }
-}
-
-/// ln(sum of e^logit), the largest taken out first so that nothing overflows.
-fn log_sum_exp(logits: &[f32]) -> f32 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = (logits.iter())
-        .map(|logit| f64::from(exp(logit - largest)))
-        .sum();
-    largest + ln(sum as f32)
-}
-
-/// The `count` largest with their ids, best first; of equals, the lowest id.
-fn largest(logits: &[f32], count: usize) -> Vec<(Token, f32)> {
-    let mut best: Vec<(Token, f32)> = Vec::with_capacity(count + 1);
-    for (token, &logit) in (0..).zip(logits) {
-        if best.len() == count && best.last().is_none_or(|&(_, worst)| logit <= worst) {
-            continue;
-        }
-        let place = best.partition_point(|&(_, better)| better >= logit);
-        best.insert(place, (token, logit));
-        best.truncate(count);
-    }
-    best
 }
 
 #[cfg(test)]
