@@ -43,6 +43,17 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // The maximum instructions would give NaN, or the number beside it.
+        Self(unsafe { vbslq_f32(vcgtq_f32(self.0, other.0), self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe { vmaxvq_f32(self.0) }
+    }
+
+    #[inline(always)]
     unsafe fn load(data: *const f32) -> Self {
         Self(unsafe { vld1q_f32(data) })
     }
