@@ -33,8 +33,7 @@ pub(crate) struct Sums(pub(crate) [[[u32; TILE_ROWS]; TILE_ROWS]; 4]);
 /// Whether the processor has tiles for all that [`Dot`] names, the system keeps their state, and it lets this process
 /// use them.
 pub(super) fn detected() -> bool {
-    std::env::var_os("AMX_EMULATED").is_some()
-        || cfg!(target_os = "linux") && on_this_processor() && kept_by_the_system() && permitted()
+    cfg!(target_os = "linux") && on_this_processor() && kept_by_the_system() && permitted()
 }
 
 fn on_this_processor() -> bool {

@@ -44,7 +44,7 @@ impl Vector for Neon {
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        // Not the instruction for it: that gives NaN where either is.
+        // The maximum instructions would give NaN, or the number beside it.
         Self(unsafe { vbslq_f32(vcgtq_f32(self.0, other.0), self.0, other.0) })
     }
 
