@@ -154,7 +154,7 @@ pub async fn run(options: &AbOptions) -> Result<Vec<Comparison>> {
                 concurrency,
             };
             let comparison = cell.compare(&sides, &progress).await?;
-            progress.suspend(|| println!("{}", comparison.line()));
+            progress.suspend(|| eprintln!("{}", comparison.line()));
             comparisons.push(comparison);
         }
     }

@@ -41,7 +41,7 @@ pub(super) struct Point {
     pub(super) bounds: Option<[f64; 2]>,
 }
 
-const SIZE: (u32, u32) = (560, 320);
+const SIZE: (u32, u32) = (600, 340);
 const GREY: RGBColor = RGBColor(110, 118, 129);
 /// Told apart by colour-blind readers too (Okabe and Ito's palette, without its yellow).
 const COLOURS: [RGBColor; 6] = [
@@ -82,9 +82,9 @@ impl Chart {
         let (x, y) = (self.x_range(), self.y_range());
         let mut area: Area<'a> = ChartBuilder::on(root)
             .margin(8)
-            .x_label_area_size(42)
-            .y_label_area_size(58)
-            .build_cartesian_2d(x.0..x.1, 0.0..y)?;
+            .x_label_area_size(48)
+            .y_label_area_size(72)
+            .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
         self.mesh(&mut area)?;
         if let Some(level) = self.level {
             area.draw_series(LineSeries::new(
@@ -120,7 +120,7 @@ impl Chart {
     }
 
     fn mesh(&self, area: &mut Area<'_>) -> Result<()> {
-        let font = || ("sans-serif", 12).into_font().color(&GREY);
+        let font = || ("sans-serif", 15).into_font().color(&GREY);
         let x_text = |place: &f64| number(if self.x.doubles { place.exp2() } else { *place });
         let y_text = |y: &f64| number(*y);
         let x_labels = if self.x.doubles {
@@ -166,13 +166,23 @@ impl Chart {
         }
     }
 
-    /// The top: a little above all that is drawn.
-    fn y_range(&self) -> f64 {
-        let tops = self
-            .points()
-            .map(|point| point.bounds.map_or(point.y, |[_, high]| high.max(point.y)));
-        let top = tops.chain(self.level).fold(0.0, f64::max);
-        if top > 0.0 { top * 1.1 } else { 1.0 }
+    /// From 0, or around the level that there is to compare with, to a little above all that is drawn.
+    fn y_range(&self) -> (f64, f64) {
+        let ends = self.points().flat_map(|point| {
+            let [low, high] = point.bounds.unwrap_or([point.y; 2]);
+            [low, high]
+        });
+        let (low, high) = ends
+            .chain(self.level)
+            .fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), end| {
+                (low.min(end), high.max(end))
+            });
+        let pad = (high - low).max(0.1 * high) * 0.15;
+        match self.level {
+            Some(_) => ((low - pad).max(0.0), high + pad),
+            None if high > 0.0 => (0.0, high * 1.1),
+            None => (0.0, 1.0),
+        }
     }
 }
 

@@ -28,7 +28,6 @@ pub(super) fn comparisons(comparisons: &[Comparison]) -> Result<String> {
     let heads = [
         "workload",
         "at a time",
-        "pairs",
         "A, tokens/s",
         "B, tokens/s",
         "throughput, B over A",
@@ -79,9 +78,11 @@ pub(super) fn comparisons(comparisons: &[Comparison]) -> Result<String> {
         .map(|comparison| (comparison.workload.as_str(), &comparison.summary_b));
     body += &acceptance::acceptance(summaries)?;
     let note = format!(
-        "A: {}. B: {}. The same requests in blocks that take turns; ratios are medians over pairs of blocks, in \
+        "A: {}. B: {}. The same requests in blocks that take turns; ratios are medians over {} pairs of blocks, in \
          brackets their 95 % intervals.",
-        first.a, first.b
+        first.a,
+        first.b,
+        first.pairs.len()
     );
     Ok(section("Two ways compared", &note, &body))
 }
@@ -92,7 +93,6 @@ fn comparison_row(comparison: &Comparison) -> Vec<String> {
     vec![
         escape(&comparison.workload),
         comparison.concurrency.to_string(),
-        comparison.pairs.len().to_string(),
         format!("{:.0}", a.output_throughput),
         format!("{:.0}", b.output_throughput),
         ratio(comparison.throughput, |ratio| ratio > 1.0),

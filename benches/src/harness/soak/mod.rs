@@ -28,7 +28,6 @@ use super::summary::Quantiles;
 use super::workload::Workload;
 pub use options::SoakOptions;
 use storm::Storm;
-use tally::Tally;
 use watch::Watch;
 
 /// What came of it.

@@ -1,5 +1,6 @@
 //! The soak's judgement: each thing that must not happen, and nothing else, is a violation.
 
+use super::tally::Tally;
 use super::verdict::violations;
 use super::visit::{Report, Visit};
 use super::watch::{AtRest, held};
