@@ -1,7 +1,11 @@
 //! Medians, their intervals, the order of blocks, and texts that differ.
 
+use std::time::Duration;
+
+use super::cell::order;
 use super::*;
 use crate::harness::record::Record;
+use crate::harness::request::{Drafting, RequestOptions};
 use crate::harness::send::{Failure, FailureKind, Usage};
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod acceptance;
 mod chart;
+mod comparisons;
+mod loads;
 mod page;
-mod sections;
+mod soaks;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::ab::Comparison;
 use super::load::LoadResult;
 use super::soak::SoakResult;
+use page::section;
+use table::{escape, table};
 
 /// Everything that was measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -108,16 +112,10 @@ impl Report {
     /// The page: HTML that needs nothing else.
     pub fn html(&self) -> Result<String> {
         let sections = [
-            sections::comparisons(&self.comparisons)?,
-            sections::loads(&self.loads)?,
-            sections::soaks(&self.soaks)?,
-            sections::origins(self.origins.iter().map(|origin| {
-                [
-                    origin.command.as_str(),
-                    origin.machine.as_str(),
-                    origin.finished.as_str(),
-                ]
-            })),
+            comparisons::comparisons(&self.comparisons)?,
+            loads::loads(&self.loads)?,
+            soaks::soaks(&self.soaks)?,
+            self.origins(),
         ];
         Ok(page::page("foretoken-bench", &sections.concat()))
     }
@@ -133,5 +131,15 @@ impl Report {
             self.soaks.iter().map(text::soak).collect(),
         ];
         parts.concat().concat()
+    }
+
+    fn origins(&self) -> String {
+        let rows = self.origins.iter().map(|origin| {
+            let command = format!("<code>{}</code>", escape(&origin.command));
+            vec![command, escape(&origin.machine), escape(&origin.finished)]
+        });
+        let body = table(&["command", "machine", "finished"], rows);
+        let note = "Reports are put together and drawn again by `foretoken-bench report`.";
+        section("Where this comes from", note, &body)
     }
 }
