@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use foretoken_server::config::EngineOptions;
-use foretoken_server::launch::launch;
+use foretoken_server::launch::{Grants, Launched, launch};
 use foretoken_server::serve::{Doors, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -63,8 +63,9 @@ impl ServerOptions {
     /// A client of the server. One in this process is asked at its door, without a wire.
     pub async fn connect(&self) -> Result<Client> {
         if self.in_process {
-            let launched = launch(&self.engine, &[], MAX_NUM_QUEUED)?;
-            return Ok(Client::Engine(launched.frontend));
+            return Ok(Client::Engine(
+                start(&self.engine, MAX_NUM_QUEUED)?.frontend,
+            ));
         }
         self.connect_to(&self.url).await
     }
@@ -102,6 +103,15 @@ impl ServerOptions {
     }
 }
 
+fn start(engine: &EngineOptions, max_num_queued: usize) -> Result<Launched> {
+    let grants = Grants {
+        served_names: Vec::new(),
+        max_num_queued,
+        request_timeout: None,
+    };
+    launch(engine, grants).context("the server in this process")
+}
+
 /// A server in this process with its doors open on loopback. It ends when dropped.
 #[derive(Debug)]
 pub struct LocalServer {
@@ -120,11 +130,11 @@ impl LocalServer {
             http: listen().await?,
             grpc: listen().await?,
             api_key: None,
+            shutdown_timeout: Duration::ZERO,
         };
         let (http, grpc) = (doors.http.local_addr()?, doors.grpc.local_addr()?);
-        let launched = launch(engine, &[], max_num_queued).context("the server in this process")?;
         let mut serving = JoinSet::new();
-        serving.spawn(serve(doors, launched, pending()));
+        serving.spawn(serve(doors, start(engine, max_num_queued)?, pending()));
         Ok(Self {
             http: format!("http://{http}"),
             grpc: format!("grpc://{grpc}"),

@@ -46,19 +46,12 @@ impl Cell<'_> {
     async fn warm_up(&self, sides: &[Side; 2]) -> Result<usize> {
         let slots = self.concurrency as usize;
         let run = self.block(&sides[0], 0, 2 * slots).await?;
-        if let Some(Err(failure)) = run
-            .records
-            .iter()
-            .map(|record| &record.outcome)
-            .find(|outcome| outcome.is_err())
-        {
-            bail!("{}, warming up: {failure}", sides[0].name);
-        }
         self.block(&sides[1], 0, 2 * slots).await?;
         let per_second = run.records.len() as f64 / run.duration.as_secs_f64().max(1e-6);
         Ok((2 * slots).max((per_second * self.options.block_seconds) as usize))
     }
 
+    /// One block, every request of which must be answered.
     async fn block(&self, side: &Side, first: usize, num_requests: usize) -> Result<Run> {
         let requests = (first..first + num_requests).map(|index| {
             self.workload
@@ -69,13 +62,15 @@ impl Cell<'_> {
             max_concurrency: Some(self.concurrency as usize),
             timeout: self.options.server.timeout(),
         };
-        drive(
-            &side.client,
-            requests.collect(),
-            &pace,
-            &ProgressBar::hidden(),
-        )
-        .await
+        let progress = ProgressBar::hidden();
+        let run = drive(&side.client, requests.collect(), &pace, &progress).await?;
+        // Blocks with holes cannot be compared.
+        for record in &run.records {
+            if let Err(failure) = &record.outcome {
+                bail!("question {}, {}: {failure}", record.request.id, side.name);
+            }
+        }
+        Ok(run)
     }
 
     fn judge(

@@ -93,29 +93,37 @@ impl Chart {
             ))?;
         }
         for (index, series) in self.series.iter().enumerate() {
-            let points = || {
-                series
-                    .points
-                    .iter()
-                    .map(|point| (self.place(point.x), point.y))
-            };
-            area.draw_series(LineSeries::new(points(), colour(index).stroke_width(2)))?;
-            area.draw_series(points().map(|at| Circle::new(at, 3, colour(index).filled())))?;
-            let bars = series.points.iter().filter_map(|point| {
-                let [low, high] = point.bounds?;
-                let style = colour(index).stroke_width(1);
-                Some(ErrorBar::new_vertical(
-                    self.place(point.x),
-                    low,
-                    point.y,
-                    high,
-                    style,
-                    6,
-                ))
-            });
-            area.draw_series(bars)?;
+            self.line(&mut area, index, series)?;
         }
         root.present()?;
+        Ok(())
+    }
+
+    fn line(&self, area: &mut Area<'_>, index: usize, series: &Series) -> Result<()> {
+        // Lines stand a little apart where they have intervals, which would hide one another.
+        let apart = index as f64 - (self.series.len() - 1) as f64 / 2.0;
+        let shift = if self.level.is_some() {
+            0.04 * apart
+        } else {
+            0.0
+        };
+        let place = |point: &Point| self.place(point.x) + shift;
+        let colour = colour(index);
+        let points = || series.points.iter().map(|point| (place(point), point.y));
+        area.draw_series(LineSeries::new(points(), colour.stroke_width(2)))?;
+        area.draw_series(points().map(|at| Circle::new(at, 3, colour.filled())))?;
+        let bars = series.points.iter().filter_map(|point| {
+            let ([low, high], thin) = (point.bounds?, colour.stroke_width(1));
+            Some(ErrorBar::new_vertical(
+                place(point),
+                low,
+                point.y,
+                high,
+                thin,
+                6,
+            ))
+        });
+        area.draw_series(bars)?;
         Ok(())
     }
 
