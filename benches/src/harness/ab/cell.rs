@@ -14,6 +14,9 @@ use crate::harness::drive::{Pace, Run, drive};
 use crate::harness::summary::Summary;
 use crate::harness::workload::Workload;
 
+/// Questions that are asked beforehand, at most.
+const MAX_WARMED: usize = 64;
+
 /// One workload at one concurrency.
 pub(super) struct Cell<'a> {
     pub(super) options: &'a AbOptions,
@@ -42,13 +45,15 @@ impl Cell<'_> {
         self.judge(sides, num_requests, &runs)
     }
 
-    /// Runs both sides once, and says how many requests a block needs to take its time.
+    /// Runs both sides once, and says how many requests a block needs to take its time. Every question is asked, so
+    /// that its prompt is in the server's prefix cache for both sides afterwards, or for neither.
     async fn warm_up(&self, sides: &[Side; 2]) -> Result<usize> {
-        let slots = self.concurrency as usize;
-        let run = self.block(&sides[0], 0, 2 * slots).await?;
-        self.block(&sides[1], 0, 2 * slots).await?;
-        let per_second = run.records.len() as f64 / run.duration.as_secs_f64().max(1e-6);
-        Ok((2 * slots).max((per_second * self.options.block_seconds) as usize))
+        let least = 2 * self.concurrency as usize;
+        let num_requests = least.max(self.workload.num_questions().min(MAX_WARMED));
+        let run = self.block(&sides[0], 0, num_requests).await?;
+        self.block(&sides[1], 0, num_requests).await?;
+        let per_second = num_requests as f64 / run.duration.as_secs_f64().max(1e-6);
+        Ok(least.max((per_second * self.options.block_seconds) as usize))
     }
 
     /// One block, every request of which must be answered.
