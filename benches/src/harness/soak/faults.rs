@@ -38,7 +38,7 @@ pub(super) const FAULTS: [Fault; 8] = [
     ("a prompt beyond any context", |client, request| {
         let prompt = request
             .prompt
-            .repeat(1 + (4 << 20) / request.prompt.len().max(1));
+            .repeat(1 + (1 << 20) / request.prompt.len().max(1));
         let request = Request {
             prompt,
             ..request.clone()
