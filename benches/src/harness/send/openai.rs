@@ -1,0 +1,234 @@
+//! Any server with OpenAI's API, by server-sent events.
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use eventsource_stream::{EventStreamError, Eventsource};
+use futures_util::{StreamExt, future, stream};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Drafted, Failure, FailureKind, Piece, Usage};
+use crate::harness::request::Request;
+
+/// Which of OpenAI's two ways to ask.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum Endpoint {
+    /// /v1/chat/completions
+    Chat,
+    /// /v1/completions
+    Completions,
+}
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct OpenAi {
+    http: reqwest::Client,
+    base: String,
+    endpoint: Endpoint,
+    model: String,
+    api_key: Option<String>,
+}
+
+impl OpenAi {
+    /// A client of the server at `base`; without a model's name, the first that it serves is asked for.
+    pub async fn connect(
+        base: &str,
+        endpoint: Endpoint,
+        model: Option<String>,
+        api_key: Option<String>,
+    ) -> Result<Self> {
+        let mut client = Self {
+            http: reqwest::Client::builder().no_proxy().build()?,
+            base: base.trim_end_matches('/').to_owned(),
+            endpoint,
+            model: String::new(),
+            api_key,
+        };
+        client.model = match model {
+            Some(model) => model,
+            None => client.first_model().await?,
+        };
+        Ok(client)
+    }
+
+    async fn first_model(&self) -> Result<String> {
+        let url = format!("{}/v1/models", self.base);
+        let request = self.authorized(self.http.get(&url)).send();
+        let models = request
+            .await
+            .with_context(|| format!("cannot reach {url}"))?;
+        let models: Value = models.error_for_status()?.json().await?;
+        let name = models["data"][0]["id"].as_str();
+        Ok(name
+            .with_context(|| format!("{url} names no model: {models}"))?
+            .to_owned())
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.api_key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    /// Posts a body to this client's endpoint.
+    pub(crate) fn post(&self) -> RequestBuilder {
+        let path = match self.endpoint {
+            Endpoint::Chat => "chat/completions",
+            Endpoint::Completions => "completions",
+        };
+        let request = self.http.post(format!("{}/v1/{path}", self.base));
+        self.authorized(request.header("content-type", "application/json"))
+    }
+
+    pub(super) async fn send(&self, request: &Request) -> Result<Answer, Failure> {
+        let response = self
+            .post()
+            .body(self.body(request).to_string())
+            .send()
+            .await;
+        let response =
+            response.map_err(|error| Failure::new(FailureKind::Disconnected, chain(&error)))?;
+        if response.status().is_success() {
+            Ok(pieces(response))
+        } else {
+            Err(refusal(response).await)
+        }
+    }
+
+    /// Fields that not every server knows are sent only where they are asked for.
+    pub(crate) fn body(&self, request: &Request) -> Value {
+        let mut body = json!({
+            "model": self.model,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+            "stream": true,
+            "stream_options": {"include_usage": true},
+        });
+        match self.endpoint {
+            Endpoint::Chat => {
+                body["messages"] = json!([{"role": "user", "content": request.prompt}])
+            }
+            Endpoint::Completions => body["prompt"] = json!(request.prompt),
+        }
+        if let Some(temperature) = request.temperature {
+            body["temperature"] = json!(temperature);
+        }
+        if request.ignore_eos {
+            body["ignore_eos"] = json!(true);
+        }
+        if let Some(drafter) = &request.drafting.drafter {
+            body["speculative.drafter"] = json!(drafter);
+        }
+        if let Some(max_draft_tokens) = request.drafting.max_draft_tokens {
+            body["speculative.n_max"] = json!(max_draft_tokens);
+        }
+        body
+    }
+}
+
+async fn refusal(response: Response) -> Failure {
+    let kind = match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => FailureKind::Refused,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => FailureKind::Timeout,
+        status if status.is_server_error() => FailureKind::ServerError,
+        _ => FailureKind::Rejected,
+    };
+    Failure::new(kind, response.text().await.unwrap_or_default())
+}
+
+/// The events of a response, up to `[DONE]`; without that the answer has broken off.
+fn pieces(response: Response) -> Answer {
+    let events = response.bytes_stream().eventsource();
+    let data = events.map(|event| match event {
+        Ok(event) => Ok(event.data),
+        Err(EventStreamError::Transport(error)) => {
+            Err(Failure::new(FailureKind::Disconnected, chain(&error)))
+        }
+        Err(error) => Err(Failure::new(FailureKind::Malformed, error)),
+    });
+    let broken = Failure::new(FailureKind::Disconnected, "the stream ended without [DONE]");
+    data.chain(stream::iter([Err(broken)]))
+        .take_while(|data| future::ready(!matches!(data, Ok(data) if data == "[DONE]")))
+        .map(|data| read(&data?))
+        .boxed()
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<EventUsage>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    text: Option<String>,
+    delta: Option<Delta>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct EventUsage {
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    accepted_prediction_tokens: Option<usize>,
+    rejected_prediction_tokens: Option<usize>,
+}
+
+/// What one event brings.
+fn read(data: &str) -> Result<Piece, Failure> {
+    let event: Event = serde_json::from_str(data)
+        .map_err(|error| Failure::new(FailureKind::Malformed, format!("{error} in {data}")))?;
+    if let Some(error) = event.error {
+        return Err(Failure::new(FailureKind::ServerError, error));
+    }
+    let text = event
+        .choices
+        .into_iter()
+        .next()
+        .and_then(|choice| choice.text.or(choice.delta.and_then(|delta| delta.content)));
+    Ok(Piece {
+        text: text.unwrap_or_default(),
+        num_tokens: None,
+        usage: event.usage.map(usage),
+    })
+}
+
+fn usage(usage: EventUsage) -> Usage {
+    let drafted = usage.completion_tokens_details.and_then(|details| {
+        let accepted = details.accepted_prediction_tokens?;
+        Some(Drafted {
+            num_draft_tokens: accepted + details.rejected_prediction_tokens.unwrap_or_default(),
+            num_accepted_tokens: accepted,
+            ..Drafted::default()
+        })
+    });
+    Usage {
+        num_prompt_tokens: usage.prompt_tokens,
+        num_output_tokens: usage.completion_tokens,
+        drafted,
+    }
+}
+
+/// An error with its causes: reqwest's own words stop at "error sending request".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
