@@ -128,6 +128,7 @@ fn run(
         ..SamplingParams::greedy()
     };
     engine.add(Request {
+        logprobs: None,
         prompt: prompt.to_vec(),
         sampling,
         stopping: Stopping {

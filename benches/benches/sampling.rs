@@ -35,7 +35,10 @@ fn main() {
     }
 }
 
-const SCANS: [(&str, fn(&[f32])); 2] = [
+/// What is done with a row.
+type Scan = fn(&[f32]);
+
+const SCANS: [(&str, Scan); 2] = [
     ("top_k, k 8", |row| {
         black_box(top_k(row, 8));
     }),
@@ -45,7 +48,7 @@ const SCANS: [(&str, fn(&[f32])); 2] = [
 ];
 
 /// The time of one row.
-fn time(rows: &[Vec<f32>], scan: fn(&[f32])) -> Duration {
+fn time(rows: &[Vec<f32>], scan: Scan) -> Duration {
     let run = || {
         let started = Instant::now();
         rows.iter().for_each(|row| scan(row));

@@ -53,7 +53,7 @@ impl<'a> Nucleus<'a> {
             ..
         } = *self.draw;
         if candidate.token == best.token {
-            return Some(true);
+            return (!self.may_have_equals()).then_some(true);
         }
         let before = scores.mass_before(best.score, candidate);
         let target = *self
@@ -61,6 +61,24 @@ impl<'a> Nucleus<'a> {
             .get_or_init(|| f64::from(self.top_p) * scores.mass(best.score, floor));
         let clear = (before - target).abs() > DOUBT * before.max(target);
         clear.then_some(before < target)
+    }
+}
+
+impl Nucleus<'_> {
+    /// True if a token of a lower id may have the best token's score: division by the temperature makes equals of what
+    /// is nearly so.
+    fn may_have_equals(&self) -> bool {
+        let Draw { scores, best, .. } = *self.draw;
+        let before = &scores.logits[..best.token as usize];
+        let logit = scores.logits[best.token as usize];
+        let near = logit - logit.abs() * 1e-6;
+        // Whole chunks without a branch become vectors.
+        let is_near = |chunk: &[f32]| {
+            chunk
+                .iter()
+                .fold(false, |any, &other| any | (other >= near))
+        };
+        before.chunks(64).any(is_near)
     }
 }
 

@@ -149,3 +149,21 @@ fn bias_and_penalties_change_a_copy_of_the_row() {
     assert_eq!(drawn, [1, 0, 2, 0]);
     assert_eq!(logits, [4.0, 0.0, 1.9, -1.0]);
 }
+
+#[test]
+fn what_the_temperature_makes_equal_is_ordered_by_id() {
+    let params = SamplingParams {
+        temperature: 0.138_710_57,
+        top_p: 0.5,
+        ..SamplingParams::greedy()
+    };
+    let row = [10.000_002, 10.000_003];
+    for position in 0..20 {
+        let token = Sampler::new(params.clone(), &[]).sample(&row, position);
+        assert_eq!(
+            token,
+            straightforward(&params, &row, position),
+            "{position}"
+        );
+    }
+}
