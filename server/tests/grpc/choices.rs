@@ -40,13 +40,13 @@ async fn sequences_are_told_apart_by_index() {
         assert!(pieces.iter().all(|piece| piece.more_outputs.is_empty()));
         for (index, whole) in whole.iter().enumerate() {
             let pieces = pieces.iter().flat_map(|piece| &piece.outputs);
-            let pieces = pieces.filter(|output| output.index as usize == index);
+            let mut pieces = pieces.filter(|output| output.index as usize == index);
             let tokens: Vec<u32> = pieces
                 .clone()
                 .flat_map(|output| output.token_ids.clone())
                 .collect();
             assert_eq!((whole.index as usize, &whole.token_ids), (index, &tokens));
-            let finish = pieces.last().unwrap().finish_info.clone();
+            let finish = pieces.next_back().unwrap().finish_info.clone();
             assert_eq!(finish, whole.finish_info);
             let finish = finish.unwrap();
             assert_eq!(
