@@ -142,6 +142,7 @@ fn run(
             min_draft_tokens: num_drafts,
             max_draft_depth: num_drafts.max(1),
         },
+        logprobs: None,
         priority: 0,
         cache_salt: None,
         events,
