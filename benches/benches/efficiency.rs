@@ -128,7 +128,6 @@ fn run(
         ..SamplingParams::greedy()
     };
     engine.add(Request {
-        logprobs: None,
         prompt: prompt.to_vec(),
         sampling,
         stopping: Stopping {
