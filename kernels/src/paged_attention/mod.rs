@@ -4,9 +4,11 @@
 //! committed or in a draft tree, written this step or long ago. Keys are gone through in spans of [`SPAN`] positions
 //! counted from the sequence's start; sums go in rising order of position.
 
+mod keys;
 mod scratch;
 mod softmax;
 mod unit;
+mod values;
 
 use std::ops::Range;
 

@@ -1,16 +1,14 @@
 //! The attention of a few rows of one sequence over one head of keys and values.
 
-#![expect(
-    unsafe_code,
-    reason = "the inner loops read through pointers and threads write disjoint rows"
-)]
+#![expect(unsafe_code, reason = "threads write disjoint rows")]
 
 use std::ops::Range;
 
+use super::keys::{score_tile, turn, words_as};
 use super::scratch::Scratch;
+use super::values::Values;
 use super::{SPAN, Unit};
 use crate::linear::PANEL;
-use crate::linear::tile::{Ahead, sums};
 use crate::linear::weight::Weight;
 use crate::paging::Paging;
 use crate::parallel::Disjoint;
@@ -276,164 +274,4 @@ impl<T: Element + Weight> Attend<'_, T> {
             }
         }
     }
-}
-
-/// Values of one head, by place in the span.
-struct Values<'a, T> {
-    cache: Rows<'a, T>,
-    first: usize,
-    slots: &'a [u32],
-    head_dim: usize,
-}
-
-impl<T: Element> Values<'_, T> {
-    /// Adds weighted values to the sums of `R` queries.
-    #[inline(always)]
-    fn add<V: Vector, const R: usize>(&self, weights: &[[f32; SPAN]], sums: &mut [f32]) -> usize {
-        let whole = self.head_dim - self.head_dim % V::LANES;
-        let mut at = 0;
-        while at < whole {
-            at += match (whole - at) / V::LANES {
-                4.. => self.part::<V, R, 4>(at, weights, sums),
-                _ => self.part::<V, R, 1>(at, weights, sums),
-            };
-        }
-        for (r, weights) in weights[..R].iter().enumerate() {
-            for d in whole..self.head_dim {
-                let sum = &mut sums[r * self.head_dim + d];
-                for (&slot, weight) in self.slots.iter().zip(weights) {
-                    *sum += weight * self.cache.row(slot as usize)[self.first + d].widen();
-                }
-            }
-        }
-        R
-    }
-
-    /// `P` vectors of the head from `at` on, for `R` queries.
-    #[inline(always)]
-    fn part<V: Vector, const R: usize, const P: usize>(
-        &self,
-        at: usize,
-        weights: &[[f32; SPAN]],
-        sums: &mut [f32],
-    ) -> usize {
-        let weights = &weights[..R];
-        let sums = &mut sums[at..][..(R - 1) * self.head_dim + P * V::LANES];
-        // SAFETY: sums and values are sliced to what is read and written of them.
-        unsafe {
-            let mut totals = [[V::zero(); P]; R];
-            for (r, totals) in totals.iter_mut().enumerate() {
-                for (p, total) in totals.iter_mut().enumerate() {
-                    *total = V::load(sums.as_ptr().add(r * self.head_dim + p * V::LANES));
-                }
-            }
-            for (place, &slot) in self.slots.iter().enumerate() {
-                let value = &self.cache.row(slot as usize)[self.first + at..][..P * V::LANES];
-                let mut values = [V::zero(); P];
-                for (p, values) in values.iter_mut().enumerate() {
-                    *values = T::load(value.as_ptr().add(p * V::LANES));
-                }
-                for (weights, totals) in weights.iter().zip(&mut totals) {
-                    let weight = V::splat(*weights.as_ptr().add(place % SPAN));
-                    for (total, &value) in totals.iter_mut().zip(&values) {
-                        *total = total.mul_add(weight, value);
-                    }
-                }
-            }
-            for (r, totals) in totals.into_iter().enumerate() {
-                for (p, total) in totals.into_iter().enumerate() {
-                    total.store(sums.as_mut_ptr().add(r * self.head_dim + p * V::LANES));
-                }
-            }
-        }
-        P * V::LANES
-    }
-}
-
-/// Scores of `R` queries with all panels' keys.
-#[inline(always)]
-fn score_tile<T: Weight, V: Vector, const R: usize>(
-    queries: &[T],
-    panels: &[T],
-    stride: usize,
-    num_panels: usize,
-    scores: &mut [[f32; SPAN]],
-) -> usize {
-    let mut panel = 0;
-    while panel < num_panels {
-        panel += match num_panels - panel {
-            4.. => score_panels::<T, V, R, 4>(queries, panels, stride, panel, scores),
-            _ => score_panels::<T, V, R, 1>(queries, panels, stride, panel, scores),
-        };
-    }
-    R
-}
-
-#[inline(always)]
-fn score_panels<T: Weight, V: Vector, const R: usize, const P: usize>(
-    queries: &[T],
-    panels: &[T],
-    stride: usize,
-    panel: usize,
-    scores: &mut [[f32; SPAN]],
-) -> usize {
-    let x = &queries[..R * stride];
-    let w = &panels[panel * stride * PANEL..][..P * stride * PANEL];
-    for part in (0..PANEL).step_by(V::LANES) {
-        let ahead = Ahead {
-            data: x.as_ptr(),
-            per_group: 0,
-        };
-        let w = w[part * T::GROUP..].as_ptr();
-        // SAFETY: sliced to `R` rows and `P` panels.
-        let sums =
-            unsafe { sums::<T, V, R, P>((x.as_ptr(), stride), (w, stride * PANEL), stride, ahead) };
-        for (scores, sums) in scores.iter_mut().zip(sums) {
-            for (p, sums) in sums.into_iter().enumerate() {
-                let lanes = T::lanes::<V>(sums);
-                let first = (panel + p) * PANEL + part;
-                scores[first..first + V::LANES].copy_from_slice(&lanes[..V::LANES]);
-            }
-        }
-    }
-    P
-}
-
-/// Puts the same group of all keys side by side, as weights are packed. Lanes of missing keys hold anything.
-#[inline(always)]
-fn turn<'a, T: Element + Weight, V: Vector>(
-    mut keys: impl Iterator<Item = &'a [T]>,
-    panel: &mut [T],
-) {
-    let Some(first) = keys.next() else { return };
-    let mut rows = [first.as_ptr(); PANEL];
-    for (row, key) in rows[1..].iter_mut().zip(keys) {
-        *row = key.as_ptr();
-    }
-    let num_words = first.len() / T::GROUP;
-    let rest = num_words * T::GROUP;
-    // SAFETY: each row is as long as a key, the panel holds a group of each for every word.
-    unsafe {
-        let words = rows.map(|row| row.cast::<u32>());
-        V::turn(&words, num_words, panel.as_mut_ptr().cast());
-        // The last group of an odd width ends with zeros.
-        let last = panel[rest * PANEL..].chunks_exact_mut(T::GROUP);
-        for (group, row) in last.zip(rows) {
-            for (place, value) in group.iter_mut().enumerate() {
-                let d = rest + place;
-                *value = if d < first.len() {
-                    *row.add(d)
-                } else {
-                    T::default()
-                };
-            }
-        }
-    }
-}
-
-/// Words of 32 bits as the elements that they hold.
-fn words_as<T: Weight>(words: &mut [u32]) -> &mut [T] {
-    let len = size_of_val(words) / size_of::<T>();
-    // SAFETY: both are plain numbers, and words are aligned at least as well.
-    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), len) }
 }
