@@ -17,6 +17,9 @@ use portable::Portable;
 pub(crate) trait Vector: Copy {
     const LANES: usize;
 
+    /// Whether one instruction adds up the products of a pair or quad, which others take apart.
+    const PRODUCTS: bool = false;
+
     /// Two bfloat16 numbers in each lane.
     type Pairs: Copy;
 

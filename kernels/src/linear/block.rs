@@ -14,10 +14,10 @@ use crate::parallel::{Disjoint, split};
 use crate::rows::Element;
 use crate::simd::{Kernel, Vector, dispatch};
 
-/// Rows of a tile.
-const TILE: usize = 6;
+/// Rows of a product whose arithmetic takes about as long as the reading of its weights.
+const FREE_ROWS: usize = 6;
 
-/// Panels of a tile.
+/// Panels of the widest tile.
 const BLOCK: usize = 4;
 
 /// `y = x` times the panels.
@@ -42,7 +42,7 @@ pub(crate) fn in_blocks<'a, 'f, T: Weight, U: Element>(
 ) {
     let out = Disjoint::new(y);
     // Weights have to be read for one row as for many.
-    let cost = x.num_rows.max(TILE) * num_outputs * x.width;
+    let cost = x.num_rows.max(FREE_ROWS) * num_outputs * x.width;
     split(num_outputs.div_ceil(PANEL), BLOCK, cost, |range| {
         work(Block {
             x,
@@ -68,81 +68,106 @@ pub(crate) struct Block<'a, 'f, T: Weight, U> {
 impl<T: Weight, U: Element> Kernel for Block<'_, '_, T, U> {
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let mut panel = self.range.start;
-        while panel < self.range.end {
-            panel += match self.range.end - panel {
-                BLOCK.. => self.rows::<V, BLOCK>(panel),
-                _ => self.rows::<V, 1>(panel),
-            };
+        // As many sums as there are registers for, beside the weights and a row's input. Groups that vectors take apart
+        // lie in twice as many. Wide tiles read more streams of weights at once, which a few rows wait for, and rows for
+        // more weights at once; tall ones read weights once for more rows.
+        let apart = T::GROUP > 1 && !V::PRODUCTS;
+        match (V::LANES, self.x.num_rows) {
+            (16, 7..=12) => self.tiles::<V, 2, 12>(),
+            (16, 13..) if apart => self.tiles::<V, 2, 12>(),
+            (16, _) => self.tiles::<V, 4, 6>(),
+            (8, 0..=2) => self.tiles::<V, 4, 2>(),
+            (8, _) if apart => self.tiles::<V, 2, 4>(),
+            (8, _) => self.tiles::<V, 2, 6>(),
+            _ if apart => self.tiles::<V, 4, 4>(),
+            _ => self.tiles::<V, 4, 6>(),
         }
     }
 }
 
 impl<T: Weight, U: Element> Block<'_, '_, T, U> {
-    /// All rows by `P` panels, in tiles as equal as can be.
+    /// Everything, in tiles of at most `R` rows by `N` vectors of outputs.
     #[inline(always)]
-    fn rows<V: Vector, const P: usize>(&self, panel: usize) -> usize {
-        let num_tiles = self.x.num_rows.div_ceil(TILE).max(1);
+    fn tiles<V: Vector, const N: usize, const R: usize>(&self) {
+        let mut panel = self.range.start;
+        while panel < self.range.end {
+            let left = self.range.end - panel;
+            panel += match PANEL / V::LANES {
+                parts if N <= left * parts => self.rows::<V, N, R>(panel),
+                1 => self.rows::<V, 1, R>(panel),
+                2 => self.rows::<V, 2, R>(panel),
+                _ => self.rows::<V, 4, R>(panel),
+            };
+        }
+    }
+
+    /// All rows by `N` vectors of outputs, in tiles as equal as can be.
+    #[inline(always)]
+    fn rows<V: Vector, const N: usize, const MOST: usize>(&self, panel: usize) -> usize {
+        let num_tiles = self.x.num_rows.div_ceil(MOST).max(1);
         let mut row = 0;
         for tile in 0..num_tiles {
             let end = self.x.num_rows * (tile + 1) / num_tiles;
-            let ahead = self.ahead::<P>(panel, tile);
+            let ahead = self.ahead(panel, N * V::LANES / PANEL, tile);
             match end - row {
-                6 => self.tile::<V, 6, P>(row, panel, ahead),
-                5 => self.tile::<V, 5, P>(row, panel, ahead),
-                4 => self.tile::<V, 4, P>(row, panel, ahead),
-                3 => self.tile::<V, 3, P>(row, panel, ahead),
-                2 => self.tile::<V, 2, P>(row, panel, ahead),
-                1 => self.tile::<V, 1, P>(row, panel, ahead),
+                12 if MOST >= 12 => self.tile::<V, 12, N>(row, panel, ahead),
+                11 if MOST >= 11 => self.tile::<V, 11, N>(row, panel, ahead),
+                10 if MOST >= 10 => self.tile::<V, 10, N>(row, panel, ahead),
+                9 if MOST >= 9 => self.tile::<V, 9, N>(row, panel, ahead),
+                8 if MOST >= 8 => self.tile::<V, 8, N>(row, panel, ahead),
+                7 if MOST >= 7 => self.tile::<V, 7, N>(row, panel, ahead),
+                6 if MOST >= 6 => self.tile::<V, 6, N>(row, panel, ahead),
+                5 if MOST >= 5 => self.tile::<V, 5, N>(row, panel, ahead),
+                4 if MOST >= 4 => self.tile::<V, 4, N>(row, panel, ahead),
+                3 if MOST >= 3 => self.tile::<V, 3, N>(row, panel, ahead),
+                2 => self.tile::<V, 2, N>(row, panel, ahead),
+                1 => self.tile::<V, 1, N>(row, panel, ahead),
                 _ => {}
             }
             row = end;
         }
-        P
+        N * V::LANES / PANEL
     }
 
-    /// What a tile fetches beside its work: half of the next panels each of the first two. Without it memory would idle
+    /// What a tile fetches beside its work: two lines of the next panels for each of its own. Without it memory would idle
     /// while later tiles multiply, and they would wait while the first one reads.
     #[inline(always)]
-    fn ahead<const P: usize>(&self, panel: usize, tile: usize) -> Ahead<T> {
+    fn ahead(&self, panel: usize, num_panels: usize, tile: usize) -> Ahead<T> {
         let len = self.x.width * PANEL;
         let here = self.panels[panel * len..].as_ptr();
-        match tile {
-            0 | 1 if panel + P < self.range.end => Ahead {
-                data: here.wrapping_add((2 * P + tile * P) * len / 2),
-                per_group: PANEL * T::GROUP * P / 2,
-            },
-            _ => Ahead {
-                data: here,
-                per_group: 0,
-            },
+        if 2 * tile < num_panels && panel + num_panels < self.range.end {
+            return Ahead {
+                data: here.wrapping_add((num_panels + 2 * tile) * len),
+                per_group: num_panels.min(2) * PANEL * T::GROUP,
+            };
+        }
+        Ahead {
+            data: here,
+            per_group: 0,
         }
     }
 
-    /// `R` rows by `P` panels.
+    /// `R` rows by `N` vectors of outputs.
     #[inline(always)]
-    fn tile<V: Vector, const R: usize, const P: usize>(
+    fn tile<V: Vector, const R: usize, const N: usize>(
         &self,
         row: usize,
         panel: usize,
         ahead: Ahead<T>,
     ) {
         let (width, stride) = (self.x.width, self.x.width * PANEL);
-        let x = &self.x.data[row * self.x.stride..][..(R - 1) * self.x.stride + width];
-        let w = &self.panels[panel * stride..][..P * stride];
         // A panel is one vector of the widest kind, or several.
-        for part in (0..PANEL).step_by(V::LANES) {
-            let w = w[part * T::GROUP..].as_ptr();
-            // SAFETY: sliced to `R` rows and `P` panels.
-            let sums = unsafe {
-                sums::<T, V, R, P>((x.as_ptr(), self.x.stride), (w, stride), width, ahead)
-            };
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (p, sums) in sums.into_iter().enumerate() {
-                    let first = (panel + p) * PANEL + part;
-                    let lanes = T::finish::<V>(self.finish, row + r, first, sums);
-                    self.store::<V>(row + r, first, lanes);
-                }
+        let parts = PANEL / V::LANES;
+        let x = &self.x.data[row * self.x.stride..][..(R - 1) * self.x.stride + width];
+        let w = &self.panels[panel * stride..][..N / parts * stride];
+        let (x, w) = ((x.as_ptr(), self.x.stride), (w.as_ptr(), stride, parts));
+        // SAFETY: sliced to `R` rows and as many panels as `N` vectors are.
+        let sums = unsafe { sums::<T, V, R, N>(x, w, width, ahead) };
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (n, sums) in sums.into_iter().enumerate() {
+                let first = panel * PANEL + n * V::LANES;
+                let lanes = T::finish::<V>(self.finish, row + r, first, sums);
+                self.store::<V>(row + r, first, lanes);
             }
         }
     }

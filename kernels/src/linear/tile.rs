@@ -13,21 +13,21 @@ pub(crate) struct Ahead<T> {
     pub(crate) per_group: usize,
 }
 
-/// Sums of `R` rows' products with `P` panels, the lanes of one vector of each.
+/// Sums of `R` rows' products with `N` vectors of outputs, `parts` of each panel.
 ///
 /// Plain loops, because a closure would not be compiled with the vector's instructions.
 ///
 /// # Safety
 /// `x` holds `R` rows of `width` elements apart by its stride, `w` as many groups of `PANEL * GROUP` elements in each of
-/// `P` panels apart by its stride, and `width` is a multiple of `GROUP`.
+/// `N / parts` panels apart by its stride, and `width` is a multiple of `GROUP`.
 #[inline(always)]
-pub(crate) unsafe fn sums<T: Weight, V: Vector, const R: usize, const P: usize>(
+pub(crate) unsafe fn sums<T: Weight, V: Vector, const R: usize, const N: usize>(
     (x, x_stride): (*const T, usize),
-    (mut w, w_stride): (*const T, usize),
+    (mut w, w_stride, parts): (*const T, usize, usize),
     width: usize,
     ahead: Ahead<T>,
-) -> [[T::Sums<V>; P]; R] {
-    let mut sums = [[T::zero::<V>(); P]; R];
+) -> [[T::Sums<V>; N]; R] {
+    let mut sums = [[T::zero::<V>(); N]; R];
     let mut next = ahead.data;
     for input in (0..width).step_by(T::GROUP) {
         prefetch(next);
@@ -35,9 +35,10 @@ pub(crate) unsafe fn sums<T: Weight, V: Vector, const R: usize, const P: usize>(
         next = next.wrapping_add(ahead.per_group);
         // SAFETY: the caller's promise.
         unsafe {
-            let mut weights = [T::load_groups::<V>(w); P];
-            for (p, weights) in weights.iter_mut().enumerate() {
-                *weights = T::load_groups::<V>(w.add(p * w_stride));
+            let mut weights = [T::load_groups::<V>(w); N];
+            for (n, weights) in weights.iter_mut().enumerate() {
+                let part = n % parts * V::LANES * T::GROUP;
+                *weights = T::load_groups::<V>(w.add(n / parts * w_stride + part));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let x = T::splat_group::<V>(x.add(r * x_stride + input));

@@ -45,8 +45,9 @@ fn score_panels<T: Weight, V: Vector, const R: usize, const P: usize>(
         };
         let w = w[part * T::GROUP..].as_ptr();
         // SAFETY: sliced to `R` rows and `P` panels.
-        let sums =
-            unsafe { sums::<T, V, R, P>((x.as_ptr(), stride), (w, stride * PANEL), stride, ahead) };
+        let sums = unsafe {
+            sums::<T, V, R, P>((x.as_ptr(), stride), (w, stride * PANEL, 1), stride, ahead)
+        };
         for (scores, sums) in scores.iter_mut().zip(sums) {
             for (p, sums) in sums.into_iter().enumerate() {
                 let lanes = T::lanes::<V>(sums);

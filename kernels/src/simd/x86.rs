@@ -36,6 +36,8 @@ pub(crate) struct Avx512<const PRODUCTS: bool>(__m512);
 impl<const PRODUCTS: bool> Vector for Avx512<PRODUCTS> {
     const LANES: usize = 16;
 
+    const PRODUCTS: bool = PRODUCTS;
+
     type Pairs = __m512i;
 
     #[inline(always)]
@@ -155,10 +157,11 @@ impl<const PRODUCTS: bool> Vector for Avx512<PRODUCTS> {
     #[inline(always)]
     fn splat_quad(quad: [i8; 4]) -> Self::SplatQuad {
         unsafe {
-            if PRODUCTS {
-                return [_mm512_set1_epi32(i32::from_ne_bytes(quad.map(|byte| byte as u8))); 2];
+            let quad = _mm512_set1_epi32(quad_bits(quad));
+            match PRODUCTS {
+                true => [quad; 2],
+                false => Self::split(quad),
             }
-            split_quad(quad).map(|pair| _mm512_set1_epi32(pair))
         }
     }
 
@@ -168,9 +171,9 @@ impl<const PRODUCTS: bool> Vector for Avx512<PRODUCTS> {
             if PRODUCTS {
                 return _mm512_dpbusd_epi32(sums, a[0], b);
             }
-            let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b));
+            let [even, odd] = Self::split(b);
             let sums = _mm512_add_epi32(sums, _mm512_madd_epi16(even, a[0]));
-            _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_srai_epi16::<8>(b), a[1]))
+            _mm512_add_epi32(sums, _mm512_madd_epi16(odd, a[1]))
         }
     }
 
@@ -213,12 +216,33 @@ unsafe fn turned(rows: [__m512i; 16]) -> [__m512i; 16] {
     }
 }
 
-/// The first and third byte of a quad as a pair of 16-bit numbers, and the second and fourth: products of such pairs
-/// with pairs of bytes, spread in the same way, are added without saturation.
+impl<const PRODUCTS: bool> Avx512<PRODUCTS> {
+    /// Every second byte as a 16-bit number, and the others: products of such pairs are added without saturation.
+    #[inline(always)]
+    fn split(bytes: __m512i) -> [__m512i; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let low = _mm512_slli_epi16::<8>(bytes);
+            [_mm512_srai_epi16::<8>(low), _mm512_srai_epi16::<8>(bytes)]
+        }
+    }
+}
+
+impl Avx2 {
+    /// Every second byte as a 16-bit number, and the others.
+    #[inline(always)]
+    fn split(bytes: __m256i) -> [__m256i; 2] {
+        // SAFETY: as below.
+        unsafe {
+            let low = _mm256_slli_epi16::<8>(bytes);
+            [_mm256_srai_epi16::<8>(low), _mm256_srai_epi16::<8>(bytes)]
+        }
+    }
+}
+
 #[inline(always)]
-fn split_quad([a, b, c, d]: [i8; 4]) -> [i32; 2] {
-    let pair = |low: i8, high: i8| i32::from(high) << 16 | i32::from(low) & 0xffff;
-    [pair(a, c), pair(b, d)]
+fn quad_bits(quad: [i8; 4]) -> i32 {
+    i32::from_le_bytes(quad.map(|byte| byte as u8))
 }
 
 /// The bits of a pair's second number.
@@ -338,15 +362,15 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     fn splat_quad(quad: [i8; 4]) -> Self::SplatQuad {
-        unsafe { split_quad(quad).map(|pair| _mm256_set1_epi32(pair)) }
+        unsafe { Self::split(_mm256_set1_epi32(quad_bits(quad))) }
     }
 
     #[inline(always)]
     fn add_quads(sums: Self::Ints, a: Self::SplatQuad, b: Self::Quads) -> Self::Ints {
         unsafe {
-            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b));
+            let [even, odd] = Self::split(b);
             let sums = _mm256_add_epi32(sums, _mm256_madd_epi16(even, a[0]));
-            _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_srai_epi16::<8>(b), a[1]))
+            _mm256_add_epi32(sums, _mm256_madd_epi16(odd, a[1]))
         }
     }
 

@@ -129,6 +129,23 @@ fn a_row_is_the_same_in_any_company() {
 }
 
 #[test]
+fn every_kind_of_vector_gives_a_row_the_same_bits_in_tiles_of_any_shape() {
+    on_every_kind(|kind| {
+        for dtype in DTYPES {
+            let (x, w) = (matrix(40, 173, 1, dtype), matrix(90, 173, 2, dtype));
+            for linear in [Linear::pack(&w).unwrap(), Linear::quantize(&w).unwrap()] {
+                let whole = bits(&product(&linear, &x, dtype, 90));
+                for size in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 33] {
+                    let some = x.narrow(0, 3, size).unwrap();
+                    let some = bits(&product(&linear, &some, dtype, 90));
+                    assert!(some == whole[3..3 + size], "{kind} {dtype:?}: {size} rows");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_no_number_stays_in_its_row() {
     for dtype in DTYPES {
         let clean = matrix(3, 64, 1, dtype);
