@@ -10,18 +10,9 @@ use crate::config::Config;
 pub struct Activations {
     dtype: DType,
     device: Device,
-    widths: Widths,
+    config: Config,
     rows: Option<Rows>,
     logits: Option<Tensor>, // [capacity, vocab], float32
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Widths {
-    hidden: usize,
-    q: usize,
-    kv: usize,
-    intermediate: usize,
-    vocab: usize,
 }
 
 /// One forward's buffers. `[rows, ..]` each
@@ -50,17 +41,10 @@ pub(crate) struct Rows {
 impl Activations {
     /// Empty buffers for a model of this shape.
     pub fn new(config: &Config, dtype: DType, device: &Device) -> Self {
-        let widths = Widths {
-            hidden: config.hidden_size,
-            q: config.q_width(),
-            kv: config.kv_width(),
-            intermediate: config.intermediate_size,
-            vocab: config.vocab_size,
-        };
         Self {
             dtype,
             device: device.clone(),
-            widths,
+            config: config.clone(),
             rows: None,
             logits: None,
         }
@@ -86,13 +70,8 @@ impl Activations {
     }
 
     fn allocate(&self, num_rows: usize) -> Result<Rows> {
-        let Widths {
-            hidden,
-            q,
-            kv,
-            intermediate,
-            ..
-        } = self.widths;
+        let (hidden, intermediate) = (self.config.hidden_size, self.config.intermediate_size);
+        let (q, kv) = (self.config.q_width(), self.config.kv_width());
         let zeros = |width| Tensor::zeros((num_rows, width), self.dtype, &self.device);
         let qkv = zeros(q + 2 * kv)?;
         Ok(Rows {
@@ -113,7 +92,7 @@ impl Activations {
         let logits = match self.logits.take() {
             Some(logits) if num_rows <= logits.dims()[0] => logits,
             _ => {
-                let shape = (num_rows.next_power_of_two(), self.widths.vocab);
+                let shape = (num_rows.next_power_of_two(), self.config.vocab_size);
                 Tensor::zeros(shape, DType::F32, &self.device)?
             }
         };
@@ -130,7 +109,7 @@ impl Activations {
         Ok(Logits {
             storage: logits.storage_and_layout().0,
             num_rows,
-            vocab_size: self.widths.vocab,
+            vocab_size: self.config.vocab_size,
         })
     }
 }

@@ -62,9 +62,7 @@ impl<'a> Nucleus<'a> {
         let clear = (before - target).abs() > DOUBT * before.max(target);
         clear.then_some(before < target)
     }
-}
 
-impl Nucleus<'_> {
     /// True if a token of a lower id may have the best token's score: division by the temperature makes equals of what
     /// is nearly so.
     fn may_have_equals(&self) -> bool {

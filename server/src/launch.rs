@@ -125,8 +125,7 @@ pub fn launch(options: &EngineOptions, grants: Grants) -> Result<Launched, Launc
     let (frontend, inbox) = Frontend::new(served, limits, drafters.names());
     let scheduler = SchedulerOptions {
         max_num_seqs: options.max_num_seqs,
-        // A step always has room for one row of every running sequence.
-        max_num_batched_tokens: options.max_num_batched_tokens.max(options.max_num_seqs),
+        max_num_batched_tokens: options.rows_per_step(),
         max_prefill_chunk: options.max_num_batched_tokens,
         enable_prefix_caching: options.enable_prefix_caching,
     };

@@ -137,3 +137,27 @@ impl Record {
         })
     }
 }
+
+#[cfg(test)]
+impl Record {
+    /// An empty answer that took no time, for tests to fill in.
+    pub(crate) fn sample() -> Self {
+        Self {
+            request: Request {
+                id: "1".to_owned(),
+                category: "a".to_owned(),
+                prompt: "?".to_owned(),
+                seed: 0,
+                max_tokens: 8,
+                temperature: None,
+                ignore_eos: false,
+                drafting: Default::default(),
+            },
+            sent: Duration::ZERO,
+            chunks: Vec::new(),
+            end: Duration::ZERO,
+            text: String::new(),
+            outcome: Ok(Usage::default()),
+        }
+    }
+}

@@ -186,6 +186,7 @@ impl<T: Weight, U: Element> Block<'_, '_, T, U> {
         for (narrow, lane) in narrow.iter_mut().zip(lanes) {
             *narrow = U::narrow(lane);
         }
+        // A length that is known is one store.
         match count == V::LANES {
             true => out.copy_from_slice(&narrow[..V::LANES]),
             false => out.copy_from_slice(&narrow[..count]),

@@ -40,30 +40,23 @@ pub(crate) trait InTiles: Weight {
     const DOT: Option<Dot>;
 
     /// The results of a row's outputs from `first` on, of a tile's sums.
+    #[inline(always)]
     fn finish_sums<V: Vector>(
-        finish: &Self::Finish<'_>,
-        row: usize,
-        first: usize,
+        _finish: &Self::Finish<'_>,
+        _row: usize,
+        _first: usize,
         sums: [u32; PANEL],
-    ) -> [f32; PANEL];
+    ) -> [f32; PANEL] {
+        sums.map(f32::from_bits)
+    }
 }
 
 impl InTiles for f32 {
     const DOT: Option<Dot> = None;
-
-    #[inline(always)]
-    fn finish_sums<V: Vector>((): &(), _: usize, _: usize, sums: [u32; PANEL]) -> [f32; PANEL] {
-        sums.map(f32::from_bits)
-    }
 }
 
 impl InTiles for bf16 {
     const DOT: Option<Dot> = Some(Dot::Bf16);
-
-    #[inline(always)]
-    fn finish_sums<V: Vector>((): &(), _: usize, _: usize, sums: [u32; PANEL]) -> [f32; PANEL] {
-        sums.map(f32::from_bits)
-    }
 }
 
 impl InTiles for i8 {

@@ -47,9 +47,6 @@ pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
         w: Self::Groups<V>,
     ) -> Self::Sums<V>;
 
-    /// Sums as they are, without what would make results of them.
-    fn lanes<V: Vector>(sums: Self::Sums<V>) -> [f32; PANEL];
-
     /// The results of a row's outputs from `first` on.
     fn finish<V: Vector>(
         finish: &Self::Finish<'_>,
@@ -58,6 +55,11 @@ pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
         sums: Self::Sums<V>,
     ) -> [f32; PANEL];
 }
+
+/// Weights whose sums are the results.
+pub(crate) trait Float: for<'a> Weight<Finish<'a> = ()> {}
+
+impl<T: for<'a> Weight<Finish<'a> = ()>> Float for T {}
 
 impl Weight for f32 {
     const GROUP: usize = 1;
@@ -91,11 +93,6 @@ impl Weight for f32 {
     #[inline(always)]
     fn add_products<V: Vector>(sums: V, x: V, w: V) -> V {
         sums.mul_add(x, w)
-    }
-
-    #[inline(always)]
-    fn lanes<V: Vector>(sums: V) -> [f32; PANEL] {
-        lanes(sums)
     }
 
     #[inline(always)]
@@ -136,11 +133,6 @@ impl Weight for bf16 {
     #[inline(always)]
     fn add_products<V: Vector>(sums: V, x: V::Pairs, w: V::Pairs) -> V {
         sums.add_products(x, w)
-    }
-
-    #[inline(always)]
-    fn lanes<V: Vector>(sums: V) -> [f32; PANEL] {
-        lanes(sums)
     }
 
     #[inline(always)]
@@ -187,14 +179,6 @@ impl Weight for i8 {
     #[inline(always)]
     fn add_products<V: Vector>(sums: V::Ints, x: V::SplatQuad, w: V::Quads) -> V::Ints {
         V::add_quads(sums, x, w)
-    }
-
-    #[inline(always)]
-    fn lanes<V: Vector>(sums: V::Ints) -> [f32; PANEL] {
-        let mut whole = [0; PANEL];
-        // SAFETY: no vector has more lanes than a panel.
-        unsafe { V::store_ints(sums, whole.as_mut_ptr()) };
-        whole.map(|sum| sum as f32)
     }
 
     #[inline(always)]

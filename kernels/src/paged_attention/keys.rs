@@ -5,13 +5,13 @@
 use super::SPAN;
 use crate::linear::PANEL;
 use crate::linear::tile::{Ahead, sums};
-use crate::linear::weight::Weight;
+use crate::linear::weight::{Float, Weight};
 use crate::rows::Element;
 use crate::simd::Vector;
 
 /// Scores of `R` queries with all panels' keys.
 #[inline(always)]
-pub(crate) fn score_tile<T: Weight, V: Vector, const R: usize>(
+pub(crate) fn score_tile<T: Float, V: Vector, const R: usize>(
     queries: &[T],
     panels: &[T],
     stride: usize,
@@ -29,7 +29,7 @@ pub(crate) fn score_tile<T: Weight, V: Vector, const R: usize>(
 }
 
 #[inline(always)]
-fn score_panels<T: Weight, V: Vector, const R: usize, const P: usize>(
+fn score_panels<T: Float, V: Vector, const R: usize, const P: usize>(
     queries: &[T],
     panels: &[T],
     stride: usize,
@@ -50,7 +50,7 @@ fn score_panels<T: Weight, V: Vector, const R: usize, const P: usize>(
         };
         for (scores, sums) in scores.iter_mut().zip(sums) {
             for (p, sums) in sums.into_iter().enumerate() {
-                let lanes = T::lanes::<V>(sums);
+                let lanes = T::finish::<V>(&(), 0, 0, sums);
                 let first = (panel + p) * PANEL + part;
                 scores[first..first + V::LANES].copy_from_slice(&lanes[..V::LANES]);
             }

@@ -15,7 +15,7 @@ use std::ops::Range;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
 
-use crate::linear::weight::Weight;
+use crate::linear::weight::Float;
 use crate::paging::Paging;
 use crate::parallel::{Disjoint, split};
 use crate::rows::{Element, Rows, output, with_element};
@@ -94,7 +94,7 @@ impl PagedAttention<'_> {
         self.paging.check(cache.num_rows)
     }
 
-    fn attend<T: Element + Weight>(&self, q: Rows<'_, T>, cache: Rows<'_, T>, y: &mut [T]) {
+    fn attend<T: Element + Float>(&self, q: Rows<'_, T>, cache: Rows<'_, T>, y: &mut [T]) {
         let shape = Shape {
             head_dim: self.head_dim,
             kv_heads: cache.width / (2 * self.head_dim),
@@ -129,7 +129,7 @@ struct Unit {
 /// Most rows of a unit: they share what is loaded of keys and values.
 const UNIT: usize = 16;
 
-/// Cuts the batch into units, in an order that lets equal shares of them be equal shares of the work.
+/// Cuts the batch into units.
 fn units(paging: &Paging, shape: Shape) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut start = 0;

@@ -9,11 +9,11 @@ use super::scratch::Scratch;
 use super::values::Values;
 use super::{SPAN, Unit};
 use crate::linear::PANEL;
-use crate::linear::weight::Weight;
+use crate::linear::weight::Float;
 use crate::paging::Paging;
 use crate::parallel::Disjoint;
 use crate::rows::{Element, Rows};
-use crate::simd::{Kernel, Vector, prefetch};
+use crate::simd::{Kernel, LINE, Vector, prefetch};
 
 /// Heads of a model.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Attend<'a, T> {
     pub(crate) out: &'a Disjoint<T>,
 }
 
-impl<T: Element + Weight> Kernel for Attend<'_, T> {
+impl<T: Element + Float> Kernel for Attend<'_, T> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         let mut scratch = Scratch::take();
@@ -45,7 +45,7 @@ impl<T: Element + Weight> Kernel for Attend<'_, T> {
     }
 }
 
-impl<T: Element + Weight> Attend<'_, T> {
+impl<T: Element + Float> Attend<'_, T> {
     /// All spans, from the sequence's start on, of those rows that see them.
     #[inline(always)]
     fn unit<V: Vector>(&self, unit: &Unit, scratch: &mut Scratch) {
@@ -143,7 +143,6 @@ impl<T: Element + Weight> Attend<'_, T> {
     /// apart.
     #[inline(always)]
     fn fetch(&self, slots: &[u32], head: usize) {
-        const LINE: usize = 64;
         let head_dim = self.shape.head_dim;
         for &slot in slots {
             let row = self.cache.row(slot as usize);

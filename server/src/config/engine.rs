@@ -94,6 +94,13 @@ impl EngineOptions {
     }
 }
 
+impl EngineOptions {
+    /// Rows of the largest step, which always has room for one of every running sequence.
+    pub(crate) fn rows_per_step(&self) -> usize {
+        self.max_num_batched_tokens.max(self.max_num_seqs)
+    }
+}
+
 const MODEL: &str = "Model";
 const BATCHING: &str = "Batching";
 

@@ -72,10 +72,7 @@ pub(crate) fn num_blocks(
 ) -> Result<usize, MemoryError> {
     let (config, dtype) = (model.llama.config(), model.llama.dtype());
     // Buffers grow by doubling, and every row of a step may have logits.
-    let num_rows = options
-        .max_num_batched_tokens
-        .max(options.max_num_seqs)
-        .next_power_of_two();
+    let num_rows = options.rows_per_step().next_power_of_two();
     let row_bytes = Activations::row_bytes(config, dtype) + config.vocab_size * size_of::<f32>();
     let needs = Needs {
         max_model_len: model.max_model_len,

@@ -1,11 +1,9 @@
 //! Medians, their intervals, the order of blocks, and texts that differ.
 
-use std::time::Duration;
-
 use super::cell::order;
 use super::*;
 use crate::harness::record::Record;
-use crate::harness::request::{Drafting, RequestOptions};
+use crate::harness::request::Request;
 use crate::harness::send::{Failure, FailureKind, Usage};
 
 #[test]
@@ -53,27 +51,21 @@ fn blocks_take_turns() {
 }
 
 fn answer(id: &str, text: &str, is_whole: bool) -> Record {
-    let workload = Workload::load("dialogue", &Default::default(), 0).unwrap();
-    let options = RequestOptions {
-        output_len: 8,
-        temperature: None,
-        ignore_eos: false,
-        seed: 3,
-    };
-    let mut request = workload.request(0, &options, &Drafting::default());
-    request.id = id.to_owned();
+    let sample = Record::sample();
     let failure = Failure::new(FailureKind::Timeout, "late");
     Record {
-        request,
-        sent: Duration::ZERO,
-        chunks: Vec::new(),
-        end: Duration::ZERO,
+        request: Request {
+            id: id.to_owned(),
+            seed: 3,
+            ..sample.request
+        },
         text: text.to_owned(),
         outcome: if is_whole {
             Ok(Usage::default())
         } else {
             Err(failure)
         },
+        ..sample
     }
 }
 

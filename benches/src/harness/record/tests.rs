@@ -1,7 +1,6 @@
 //! Latencies of answers written by hand.
 
 use super::*;
-use crate::harness::request::Drafting;
 
 fn record(chunks: &[(u64, Option<usize>)], num_output_tokens: usize) -> Record {
     let ms = Duration::from_millis;
@@ -10,24 +9,13 @@ fn record(chunks: &[(u64, Option<usize>)], num_output_tokens: usize) -> Record {
         num_tokens,
     });
     Record {
-        request: Request {
-            id: "1".to_owned(),
-            category: "a".to_owned(),
-            prompt: "?".to_owned(),
-            seed: 0,
-            max_tokens: 8,
-            temperature: None,
-            ignore_eos: false,
-            drafting: Drafting::default(),
-        },
-        sent: Duration::ZERO,
         chunks: chunks.collect(),
         end: ms(100),
-        text: String::new(),
         outcome: Ok(Usage {
             num_output_tokens,
             ..Usage::default()
         }),
+        ..Record::sample()
     }
 }
 

@@ -6,24 +6,15 @@ use super::visit::{Report, Visit};
 use super::watch::{AtRest, held};
 use super::*;
 use crate::harness::record::Record;
-use crate::harness::request::RequestOptions;
 use crate::harness::send::{Failure, FailureKind, Usage};
 
 fn record(text: &str, outcome: Result<Usage, Failure>, took_ms: u64) -> Report {
-    let workload = Workload::load("dialogue", &Default::default(), 0).unwrap();
-    let options = RequestOptions {
-        output_len: 8,
-        temperature: None,
-        ignore_eos: false,
-        seed: 3,
-    };
     Report::Record(Box::new(Record {
-        request: workload.request(0, &options, &Drafting::default()),
         sent: Duration::from_millis(5),
-        chunks: Vec::new(),
         end: Duration::from_millis(5 + took_ms),
         text: text.to_owned(),
         outcome,
+        ..Record::sample()
     }))
 }
 

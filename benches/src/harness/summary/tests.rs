@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::harness::record::Chunk;
-use crate::harness::request::{Drafting, Request};
+use crate::harness::request::Request;
 use crate::harness::send::{Drafted, Failure, FailureKind, Usage};
 
 /// An answer of `num_tokens` whose first token came after `ttft` ms, and the others every `tpot` ms.
@@ -14,18 +14,12 @@ fn record(ttft: u64, tpot: u64, num_tokens: usize) -> Record {
         num_accepted_tokens: 3,
         accepted_per_pos: vec![2, 1],
     };
+    let sample = Record::sample();
     Record {
         request: Request {
-            id: "1".to_owned(),
             category: format!("every {tpot} ms"),
-            prompt: "?".to_owned(),
-            seed: 0,
-            max_tokens: 8,
-            temperature: None,
-            ignore_eos: false,
-            drafting: Drafting::default(),
+            ..sample.request
         },
-        sent: Duration::ZERO,
         chunks: (0..num_tokens)
             .map(|index| Chunk {
                 at: at(index),
@@ -33,12 +27,12 @@ fn record(ttft: u64, tpot: u64, num_tokens: usize) -> Record {
             })
             .collect(),
         end: at(num_tokens - 1),
-        text: String::new(),
         outcome: Ok(Usage {
             num_prompt_tokens: 3,
             num_output_tokens: num_tokens,
             drafted: Some(drafted),
         }),
+        ..sample
     }
 }
 
