@@ -86,25 +86,7 @@ pub struct Grants {
 
 /// Loads a model and starts its engine.
 pub fn launch(options: &EngineOptions, grants: Grants) -> Result<Launched, LaunchError> {
-    let source = match &options.model {
-        Some(directory) => ModelSource::Directory(directory.clone()),
-        None => ModelSource::demo(),
-    };
-    let dtype = match options.dtype {
-        DtypeChoice::Auto => Dtype::Auto,
-        DtypeChoice::Float32 => Dtype::Float32,
-        DtypeChoice::Bfloat16 => Dtype::Bfloat16,
-    };
-    let quantization = options.quantization.map(|choice| match choice {
-        QuantizationChoice::Int8 => Quantization::Int8,
-    });
-    let load = LoadOptions {
-        dtype,
-        quantization,
-        max_model_len: options.max_model_len,
-    };
-    let model =
-        LoadedModel::load(&source, load, &Device::Cpu).map_err(|error| in_model(&source, error))?;
+    let (source, model) = load(options)?;
     let num_blocks = num_blocks(&model, options)?;
     let drafters = Drafters::new(
         drafters(options, &source, &model)?,
@@ -146,6 +128,30 @@ pub fn launch(options: &EngineOptions, grants: Grants) -> Result<Launched, Launc
     })
 }
 
+/// The model and where it is from.
+fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel), LaunchError> {
+    let source = match &options.model {
+        Some(directory) => ModelSource::Directory(directory.clone()),
+        None => ModelSource::demo(),
+    };
+    let dtype = match options.dtype {
+        DtypeChoice::Auto => Dtype::Auto,
+        DtypeChoice::Float32 => Dtype::Float32,
+        DtypeChoice::Bfloat16 => Dtype::Bfloat16,
+    };
+    let quantization = options.quantization.map(|choice| match choice {
+        QuantizationChoice::Int8 => Quantization::Int8,
+    });
+    let load = LoadOptions {
+        dtype,
+        quantization,
+        max_model_len: options.max_model_len,
+    };
+    let model =
+        LoadedModel::load(&source, load, &Device::Cpu).map_err(|error| in_model(&source, error))?;
+    Ok((source, model))
+}
+
 fn limits(
     options: &EngineOptions,
     model: &LoadedModel,
@@ -168,6 +174,12 @@ fn limits(
         request_timeout: grants.request_timeout,
         speculation,
     }
+}
+
+/// The drafters that a server of these options would have.
+pub fn drafters_of(options: &EngineOptions) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
+    let (source, model) = load(options)?;
+    drafters(options, &source, &model)
 }
 
 /// The drafters that requests may name. All are there, whichever is the default: they cost nothing until used.

@@ -1,7 +1,7 @@
 //! `foretoken-bench`: what a server is worth, in the order in which a request passes through.
 //!
 //! request → schedule → send → record → summarise → report. `drive` takes requests from their schedule to their
-//! records; `load`, `ab` and `soak` are the three experiments made of these.
+//! records; `load`, `ab` and `soak` are the experiments made of these; `replay` needs answers alone.
 
 pub mod workload;
 
@@ -19,6 +19,7 @@ pub mod summary;
 
 pub mod ab;
 pub mod load;
+pub mod replay;
 pub mod soak;
 
 pub mod report;
@@ -32,6 +33,7 @@ use clap::{Parser, Subcommand};
 
 use ab::AbOptions;
 use load::LoadOptions;
+use replay::{RecordOptions, ReplayOptions};
 use report::{Origin, Report};
 use soak::SoakOptions;
 
@@ -58,6 +60,10 @@ pub enum Command {
     Ab(Box<AbOptions>),
     /// Overloads a server with good, rude and broken clients for minutes, and checks that nothing gives
     Soak(Box<SoakOptions>),
+    /// Writes down what a server in this process answers, token by token, for replay
+    Record(Box<RecordOptions>),
+    /// Lets drafters draft recorded answers again, without a model: exact acceptance in seconds
+    Replay(Box<ReplayOptions>),
     /// Draws the page again, from one report.json or several together
     Report {
         /// As written by --output
@@ -73,6 +79,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Load(options) => report.loads = load::run(options).await?,
         Command::Ab(options) => report.comparisons = ab::run(options).await?,
         Command::Soak(options) => report.soaks.push(soak::run(options).await?),
+        Command::Record(options) => return replay::record(options).await,
+        Command::Replay(options) => report.replays = replay::replay(options)?,
         Command::Report { files } => report = Report::read(files)?,
     }
     if !matches!(cli.command, Command::Report { .. }) {

@@ -103,7 +103,8 @@ impl ServerOptions {
     }
 }
 
-fn start(engine: &EngineOptions, max_num_queued: usize) -> Result<Launched> {
+/// Starts a server without doors.
+pub(super) fn start(engine: &EngineOptions, max_num_queued: usize) -> Result<Launched> {
     let grants = Grants {
         served_names: Vec::new(),
         max_num_queued,

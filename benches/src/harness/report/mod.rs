@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ab::Comparison;
 use super::load::LoadResult;
+use super::replay::ReplayResult;
 use super::soak::SoakResult;
 use page::section;
 use table::{escape, table};
@@ -33,6 +34,9 @@ pub struct Report {
     /// By `ab`.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
+    /// By `replay`.
+    #[serde(default)]
+    pub replays: Vec<ReplayResult>,
     /// By `soak`.
     #[serde(default)]
     pub soaks: Vec<SoakResult>,
@@ -92,6 +96,7 @@ impl Report {
             whole.origins.extend(part.origins);
             whole.loads.extend(part.loads);
             whole.comparisons.extend(part.comparisons);
+            whole.replays.extend(part.replays);
             whole.soaks.extend(part.soaks);
         }
         Ok(whole)
@@ -128,6 +133,7 @@ impl Report {
                 .iter()
                 .map(|comparison| comparison.line() + "\n")
                 .collect(),
+            self.replays.iter().map(ReplayResult::line).collect(),
             self.soaks.iter().map(text::soak).collect(),
         ];
         parts.concat().concat()

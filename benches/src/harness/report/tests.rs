@@ -61,6 +61,7 @@ fn report() -> Report {
         origins: vec![Origin::here()],
         loads: vec![load(1.0), load(2.0)],
         comparisons: [1, 2, 4].map(comparison).to_vec(),
+        replays: Vec::new(),
         soaks: Vec::new(),
     }
 }

@@ -15,9 +15,8 @@ use crate::harness::request::Request;
 
 /// Sends a request as a chat, or as plain text where the model has no chat template.
 pub(super) async fn send(frontend: &Arc<Frontend>, request: &Request) -> Result<Answer, Failure> {
-    let is_chat = frontend.model().chat_template.is_some();
     let generation = frontend
-        .admit(raw(request, is_chat))
+        .admit(raw_request(frontend, request))
         .await
         .map_err(refused)?;
     let counts = (generation.prompt.len(), 0);
@@ -34,7 +33,9 @@ pub(super) async fn send(frontend: &Arc<Frontend>, request: &Request) -> Result<
     Ok(pieces.boxed())
 }
 
-fn raw(request: &Request, is_chat: bool) -> RawRequest {
+/// A request as the door takes it.
+pub(crate) fn raw_request(frontend: &Frontend, request: &Request) -> RawRequest {
+    let is_chat = frontend.model().chat_template.is_some();
     let prompt = request.prompt.clone();
     RawRequest {
         prompt: if is_chat {

@@ -11,6 +11,7 @@ use foretoken_server::admission::Frontend;
 
 use super::request::Request;
 pub use answer::{Answer, Drafted, Failure, FailureKind, Piece, Usage};
+pub(crate) use engine::raw_request;
 pub use grpc::Grpc;
 pub use openai::{Endpoint, OpenAi};
 

@@ -1,0 +1,103 @@
+//! Drafters on recorded answers, without a model: exact acceptance in seconds.
+
+mod play;
+mod record;
+mod result;
+mod transcript;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use foretoken_draft::Drafter;
+use foretoken_server::config::EngineOptions;
+use foretoken_server::launch::drafters_of;
+
+use super::progress::bar;
+pub use play::{Played, Player, Policy};
+pub use record::{RecordOptions, record};
+pub use result::ReplayResult;
+pub use transcript::{Transcript, read, write};
+
+/// Which drafters on which answers.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayOptions {
+    /// Files that `record` wrote
+    #[arg(required = true)]
+    pub transcripts: Vec<std::path::PathBuf>,
+
+    /// Drafters to compare [default: all there are]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub drafters: Vec<String>,
+
+    /// Draft tokens that each step verifies
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "8,32",
+          value_parser = clap::value_parser!(u32).range(1..=63))]
+    pub budgets: Vec<u32>,
+
+    /// The model that was recorded, and the drafters' files.
+    #[command(flatten)]
+    pub engine: EngineOptions,
+}
+
+/// Replays every transcript with every drafter at every budget; one result for each workload and temperature.
+pub fn replay(options: &ReplayOptions) -> Result<Vec<ReplayResult>> {
+    let mut transcripts = Vec::new();
+    for path in &options.transcripts {
+        transcripts.extend(read(path)?);
+    }
+    ensure!(!transcripts.is_empty(), "the files hold no transcript");
+    let mut drafters = drafters_of(&options.engine)?;
+    if !options.drafters.is_empty() {
+        let names: Vec<&str> = drafters.iter().map(|drafter| drafter.name()).collect();
+        for asked in &options.drafters {
+            ensure!(
+                names.contains(&asked.as_str()),
+                "there is no drafter `{asked}`, only {}",
+                names.join(", ")
+            );
+        }
+        drafters.retain(|drafter| options.drafters.iter().any(|asked| asked == drafter.name()));
+    }
+    let num_plays = drafters.len() * options.budgets.len() * transcripts.len();
+    let progress = bar("replaying", num_plays)?;
+    let mut results = Vec::new();
+    for drafter in &mut drafters {
+        for &budget in &options.budgets {
+            results.extend(results_of(
+                drafter.as_mut(),
+                budget as usize,
+                &transcripts,
+                || progress.inc(1),
+            )?);
+        }
+    }
+    progress.finish_and_clear();
+    results.sort_by(|a: &ReplayResult, b| {
+        a.place()
+            .partial_cmp(&b.place())
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    Ok(results)
+}
+
+/// One drafter at one budget on all transcripts, summed up by workload and temperature.
+pub fn results_of(
+    drafter: &mut dyn Drafter,
+    budget: usize,
+    transcripts: &[Transcript],
+    mut done: impl FnMut(),
+) -> Result<Vec<ReplayResult>> {
+    let mut results: Vec<ReplayResult> = Vec::new();
+    let mut player = Player::new(drafter, Policy::Fixed(budget));
+    for transcript in transcripts {
+        let played = player.play(transcript)?;
+        let new = ReplayResult::new(player.name(), budget, transcript);
+        let place = results.iter().position(|result| result.is_of(&new));
+        let index = place.unwrap_or_else(|| {
+            results.push(new);
+            results.len() - 1
+        });
+        results[index].add(transcript, &played);
+        done();
+    }
+    Ok(results)
+}
