@@ -85,6 +85,31 @@ fn the_policy_never_costs_and_brings_what_the_best_fixed_budget_brings() {
     }
 }
 
+/// What shares the machine may make rows dearer than they were when prices were measured, and cheaper again.
+#[test]
+fn prices_that_change_are_followed_within_fifty_steps() {
+    let told = Prices::new(&[(1, 1e-3), (16, 2e-3), (64, 5e-3)], 2e-9, 2e-8);
+    let dear = Prices::new(&[(1, 1e-3), (16, 4e-3), (64, 13e-3)], 6e-9, 2e-8);
+    for num_seqs in [1, 8] {
+        let mut simulation = Simulation::new(
+            world(told.clone(), num_seqs, honest(0.4)),
+            Policy::budget(told.clone()),
+            3,
+        );
+        for costs in [&dear, &told, &dear] {
+            simulation.world.costs = costs.clone();
+            let (best, plain) = in_hindsight(&simulation.world);
+            simulation.run(50);
+            let after = goodput(&simulation.run(200));
+            let [of_best, of_plain] = [after / best, after / plain];
+            assert!(
+                of_best >= 0.94 && of_plain >= 0.98,
+                "{num_seqs}: {of_best:.3} {of_plain:.3}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_text_that_changes_is_followed_within_fifty_steps() {
     let (copies, random) = (
