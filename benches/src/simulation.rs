@@ -164,6 +164,7 @@ impl Simulation {
             seq: SeqId(index as u64),
             drafter: Some(DRAFTER),
             is_greedy: false,
+            is_first: false,
             context_len: self.world.context_len,
             min_draft_tokens: 0,
         };

@@ -105,6 +105,7 @@ impl Sequence {
             seq: self.id,
             drafter: self.speculation.drafter,
             is_greedy: self.sampler.params().is_greedy(),
+            is_first: self.tokens.len() == self.num_prompt_tokens,
             context_len: self.context_len(),
             min_draft_tokens: self.speculation.min_draft_tokens,
         }

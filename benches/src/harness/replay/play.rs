@@ -73,7 +73,7 @@ impl<'a> Player<'a> {
         let mut played = Played::default();
         let mut len = transcript.prompt.len();
         while len < text.len() {
-            let step = self.step(seq, len, sampling.is_greedy());
+            let step = self.step(seq, len, transcript);
             let asked = match &mut self.policy {
                 Policy::Fixed(num) => *num,
                 Policy::Budget(budget, _) => budget.ask(&step.candidates[0]),
@@ -137,11 +137,12 @@ impl<'a> Player<'a> {
         Ok((tree.unwrap_or_else(|| DraftTree::new(0)), draft))
     }
 
-    fn step(&self, seq: SeqId, len: usize, is_greedy: bool) -> Step {
+    fn step(&self, seq: SeqId, len: usize, transcript: &Transcript) -> Step {
         let candidate = Candidate {
             seq,
             drafter: Some(self.drafter.name()),
-            is_greedy,
+            is_greedy: transcript.sampling().is_greedy(),
+            is_first: len == transcript.prompt.len(),
             context_len: len - 1,
             min_draft_tokens: 0,
         };

@@ -153,6 +153,7 @@ mod tests {
             seq: SeqId(index as u64),
             drafter: Some("test"),
             is_greedy: true,
+            is_first: false,
             context_len: 100,
             min_draft_tokens: forced[index],
         };

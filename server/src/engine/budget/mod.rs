@@ -33,6 +33,8 @@ pub struct Budget {
     /// What a new sequence may be expected to gain from drafting.
     interests: HashMap<Author, Interest>,
     pace: Pace,
+    /// Steps with drafts since the last one without.
+    num_drafted_steps: usize,
     /// Seconds that drafting takes for a sequence.
     draft_seconds: f64,
     /// Seconds of a step for each sequence, beside drafting and the forward.
@@ -48,6 +50,8 @@ pub struct Candidate {
     pub drafter: Option<&'static str>,
     /// True at temperature 0.
     pub is_greedy: bool,
+    /// True if the step brings its first token. Nobody's first token waits for drafts.
+    pub is_first: bool,
     /// Position of the tree's root.
     pub context_len: usize,
     /// Nodes that are verified if drafted, whether they pay or not.
@@ -97,6 +101,9 @@ struct Pace {
 /// What a node has to bring for what it costs: where both are about equal, misjudgements lose more than luck gains.
 const MARGIN: f64 = 1.05;
 
+/// Steps with drafts after which one goes without, where drafting brings next to nothing.
+const MOST_DRAFTED_STEPS: f64 = 10.0;
+
 impl Budget {
     /// A policy that knows what forwards cost, and nothing of drafters and texts yet.
     pub fn new(prices: Prices) -> Self {
@@ -110,6 +117,7 @@ impl Budget {
                 plain: 8.0,
                 step: 0.0,
             },
+            num_drafted_steps: 0,
             draft_seconds: 0.0,
             rest_seconds: 0.0,
         }
@@ -120,6 +128,9 @@ impl Budget {
         let Some(author) = candidate.author() else {
             return 0;
         };
+        // What plain decoding takes has to be seen now and then, and the more rarely the more drafting brings.
+        let is_plain =
+            self.num_drafted_steps as f64 > MOST_DRAFTED_STEPS * self.pace.ratio().powi(2);
         let interest = *self.interests.entry(author).or_default();
         let record = self
             .records
@@ -130,7 +141,11 @@ impl Budget {
                 shadow: None,
                 is_asked: false,
             });
-        let asked = record.interest.ask().max(candidate.min_draft_tokens);
+        let is_drafted = !is_plain && !candidate.is_first;
+        let asked = match is_drafted {
+            true => record.interest.ask().max(candidate.min_draft_tokens),
+            false => candidate.min_draft_tokens,
+        };
         record.is_asked = asked > 0;
         asked
     }
@@ -185,7 +200,7 @@ impl Budget {
             self.follow(candidate, tree, accepted);
         }
         self.pace.learn(num_emitted);
-        let mut load = step.load;
+        let mut all = step.load;
         let is_asked = |candidate: &&Candidate| {
             self.records
                 .get(&candidate.seq)
@@ -193,10 +208,14 @@ impl Budget {
         };
         let num_asked = step.candidates.iter().filter(is_asked).count();
         for (candidate, tree) in step.candidates.iter().zip(trees) {
-            load.num_rows += tree.num_draft_tokens();
-            load.num_row_keys += tree.num_draft_tokens() * candidate.context_len;
+            all.num_rows += tree.num_draft_tokens();
+            all.num_row_keys += tree.num_draft_tokens() * candidate.context_len;
         }
-        self.prices.refine(load, times.forward);
+        self.prices.refine(step.load, all, times.forward);
+        self.num_drafted_steps = match all.num_rows > step.load.num_rows {
+            true => self.num_drafted_steps + 1,
+            false => 0,
+        };
         let average = |known: &mut f64, time: Duration, count: usize| {
             if count > 0 {
                 *known += (time.as_secs_f64() / count as f64 - *known) / 16.0;

@@ -15,15 +15,17 @@ pub struct Load {
 
 /// Seconds of a forward: a curve over its rows, straight between its points, and so much for each key.
 ///
-/// What one row takes and what the others add are refined apart. The first is mostly reading, the others are mostly
+/// What committed rows take and what draft rows add are refined apart. The first is mostly reading, the second mostly
 /// arithmetic, and what shares the machine slows the one or the other.
 #[derive(Clone, Debug)]
 pub struct Prices {
     points: Vec<Point>,
     per_row_key: f64,
     per_key: f64,
-    /// What the first row has taken of late, and what more rows have, against what these prices say.
-    slowness: [f64; 2],
+    /// What committed rows have taken of late, against what these prices say.
+    slowness: f64,
+    /// What draft rows have.
+    draft_slowness: f64,
     is_refined: bool,
 }
 
@@ -98,30 +100,27 @@ impl Prices {
             points: points.collect(),
             per_row_key,
             per_key,
-            slowness: [1.0; 2],
+            slowness: 1.0,
+            draft_slowness: 1.0,
             is_refined: true,
         }
     }
 
-    /// Seconds that such a forward takes.
+    /// Seconds that such a forward takes, without drafts.
     pub fn price(&self, load: Load) -> f64 {
-        let [first, more] = self.parts(load);
-        self.slowness[0] * first + self.slowness[1] * more
+        self.slowness * self.expected(load)
     }
 
-    /// Seconds that one more row of so many keys adds to a forward of `num_rows`.
+    /// Seconds that one more draft row of so many keys adds to a forward of `num_rows`.
     pub(crate) fn next_row(&self, num_rows: usize, num_keys: usize) -> f64 {
         let more = self.rows(num_rows + 1) - self.rows(num_rows);
-        self.slowness[1] * (more + num_keys as f64 * self.per_row_key)
+        self.draft_slowness * (more + num_keys as f64 * self.per_row_key)
     }
 
-    /// What a forward would take by the curve: one row that reads all there is to read, and what its rows add.
-    fn parts(&self, load: Load) -> [f64; 2] {
-        let first = self.rows(1);
-        [
-            first + load.num_keys as f64 * self.per_key,
-            self.rows(load.num_rows.max(1)) - first + load.num_row_keys as f64 * self.per_row_key,
-        ]
+    fn expected(&self, load: Load) -> f64 {
+        self.rows(load.num_rows)
+            + load.num_row_keys as f64 * self.per_row_key
+            + load.num_keys as f64 * self.per_key
     }
 
     fn rows(&self, num_rows: usize) -> f64 {
@@ -146,40 +145,44 @@ impl Prices {
         (after - 1, after, share.max(0.0))
     }
 
-    /// Takes in how long a forward took: a step of the normalised least mean squares (Widrow and Hoff), which moves
-    /// each part as far as the forward was made of it. What more rows take wears back to what the first does, so that
-    /// rows that were too dear once are tried again.
-    pub(crate) fn refine(&mut self, load: Load, took: Duration) {
+    /// Takes in how long a forward took that had these committed rows, and with its drafts all these.
+    ///
+    /// Forwards without drafts tell what committed rows take, and only what the others take beyond that is the drafts'.
+    /// That wears off again: rows that were too dear once are tried again.
+    pub(crate) fn refine(&mut self, committed: Load, all: Load, took: Duration) {
         let Some(last) = self.points.last().filter(|_| self.points.len() > 1) else {
             return;
         };
-        if load.num_rows as f64 > last.num_rows {
+        if all.num_rows as f64 > last.num_rows {
             return;
         }
-        let parts = self.parts(load);
-        let whole = (parts[0] + parts[1]).max(1e-12);
-        let ratio = took.as_secs_f64() / whole;
+        let took = took.as_secs_f64();
+        let whole = self.expected(all).max(1e-12);
         if !self.is_refined {
             self.is_refined = true;
-            self.slowness = [ratio; 2];
+            self.slowness = took / whole;
+            self.draft_slowness = self.slowness;
         }
-        let shares = parts.map(|part| part / whole);
-        let expected = self.slowness[0] * shares[0] + self.slowness[1] * shares[1];
+        let plain = self.price(committed);
+        let drafts = whole - self.expected(committed);
+        let expected = plain + self.draft_slowness * drafts;
         // A step that was interrupted says little.
-        let surprise = ratio.clamp(0.5 * expected, 2.0 * expected) - expected;
-        let norm = shares[0] * shares[0] + shares[1] * shares[1];
-        for (slowness, share) in self.slowness.iter_mut().zip(shares) {
-            *slowness += PACE * surprise * share / norm;
+        let surprise = took.clamp(0.5 * expected, 2.0 * expected) - expected;
+        match all.num_rows > committed.num_rows {
+            // The less of it is the drafts', the less it tells of them.
+            true => self.draft_slowness += PACE * surprise / whole,
+            false => self.slowness += PACE * surprise / whole,
         }
-        let [first, more] = self.slowness;
-        self.slowness[1] = (more + (first - more) * WEAR).clamp(first / MOST, first * MOST);
+        let (least, most) = (self.slowness / MOST, self.slowness * MOST);
+        let worn = (self.slowness - self.draft_slowness) * WEAR;
+        self.draft_slowness = (self.draft_slowness + worn).clamp(least, most);
     }
 }
 
-/// How much of a step's surprise is believed.
-const PACE: f64 = 0.2;
+/// How much of a surprise is believed.
+const PACE: f64 = 0.25;
 
-/// How much of what sets more rows apart from the first wears off with each step.
+/// How much of what sets draft rows apart wears off with each step.
 const WEAR: f64 = 0.001;
 
 /// How far they can be apart.
@@ -239,41 +242,39 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_row_takes_and_what_more_rows_take_are_learnt_apart() {
+    fn what_committed_rows_take_and_what_drafts_add_are_learnt_apart() {
         let guess = Prices::new(&[(1, 0.010), (16, 0.020), (64, 0.040)], 1e-7, 1e-6);
-        let times = |first: f64, more: f64, load: Load| {
-            let [one, others] = guess.parts(load);
-            first * one + more * others
-        };
-        for (first, more) in [(1.0, 1.0), (3.0, 3.0), (1.0, 2.0), (1.5, 0.7)] {
+        let committed = load(1, 100);
+        for (plain, drafts) in [(1.0, 1.0), (3.0, 3.0), (1.0, 2.0), (1.5, 0.7)] {
             let mut prices = guess.clone();
-            for step in 0..150 {
-                let load = load([1, 16, 1, 6][step % 4], 100);
-                prices.refine(load, Duration::from_secs_f64(times(first, more, load)));
+            let truth = |rows: usize| {
+                let added = guess.price(load(rows, 100)) - guess.price(committed);
+                plain * guess.price(committed) + drafts * added
+            };
+            for step in 0..200 {
+                let num_rows = [1, 16, 6][step % 3];
+                let all = load(num_rows, 100);
+                prices.refine(committed, all, Duration::from_secs_f64(truth(num_rows)));
             }
-            for rows in [1, 3, 16, 40] {
-                let load = load(rows, 100);
-                let found = prices.price(load) / times(first, more, load);
-                assert!(
-                    (found - 1.0).abs() < 0.05,
-                    "{first} {more}, {rows}: {found}"
-                );
-            }
+            let found = prices.price(committed) / truth(1);
+            assert!((found - 1.0).abs() < 0.05, "{plain} {drafts}: {found}");
+            let row = prices.next_row(3, 100) / guess.next_row(3, 100);
+            assert!((row / drafts - 1.0).abs() < 0.15, "{plain} {drafts}: {row}");
         }
     }
 
     #[test]
-    fn rows_that_were_too_dear_are_tried_again() {
+    fn draft_rows_that_were_too_dear_are_tried_again() {
         let mut prices = Prices::new(&[(1, 0.010), (16, 0.020)], 0.0, 0.0);
-        let ratio = |prices: &Prices| prices.price(load(16, 0)) / prices.price(load(1, 0));
+        let row = prices.next_row(1, 0);
         for step in 0..50 {
             let (rows, seconds) = [(1, 0.010), (16, 0.035)][step % 2];
-            prices.refine(load(rows, 0), Duration::from_secs_f64(seconds));
+            prices.refine(load(1, 0), load(rows, 0), Duration::from_secs_f64(seconds));
         }
-        assert!(ratio(&prices) > 2.9, "{}", ratio(&prices));
+        assert!(prices.next_row(1, 0) > 2.0 * row);
         for _ in 0..4000 {
-            prices.refine(load(1, 0), Duration::from_secs_f64(0.010));
+            prices.refine(load(1, 0), load(1, 0), Duration::from_secs_f64(0.010));
         }
-        assert!(ratio(&prices) < 2.1, "{}", ratio(&prices));
+        assert!(prices.next_row(1, 0) < 1.1 * row);
     }
 }
