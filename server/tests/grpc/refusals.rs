@@ -120,6 +120,11 @@ async fn what_is_wrong_with_a_request_is_said() {
             "`request_id`: has 257 bytes, expected at most 256",
         ),
         (
+            |r| r.request_id = "ü".into(),
+            Code::InvalidArgument,
+            "`request_id`: is \"ü\", expected printable ASCII",
+        ),
+        (
             |r| r.prompt = Some(generate_request::Prompt::Text("a".repeat(16 << 20))),
             Code::OutOfRange,
             "the limit is: 16777216 bytes",
