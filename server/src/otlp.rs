@@ -57,6 +57,9 @@ impl Exporter {
             Level::INFO
         };
         tracing_opentelemetry::layer()
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
             .with_tracer(self.provider.tracer(SERVICE))
             .with_filter(Targets::new().with_target(TARGET, level))
     }

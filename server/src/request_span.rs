@@ -46,7 +46,7 @@ impl RequestRecord {
     pub(crate) fn new(choices: &[Generation]) -> Self {
         let span = Span::current();
         if let Some(first) = choices.first() {
-            span.record("prompt_tokens", first.prompt.len());
+            span.record("prompt_tokens", number(first.prompt.len()));
             span.record("drafter", first.drafter);
         }
         Self {
@@ -76,9 +76,15 @@ impl Drop for RequestRecord {
             _ => ABORT,
         };
         self.span.record("finish_reason", finish_reason);
-        self.span.record("output_tokens", self.num_output_tokens);
-        let num_accepted: usize = self.num_accepted.iter().sum();
-        self.span.record("accepted_tokens", num_accepted);
+        let num_accepted = self.num_accepted.iter().sum();
+        self.span
+            .record("output_tokens", number(self.num_output_tokens));
+        self.span.record("accepted_tokens", number(num_accepted));
         tracing::debug!(parent: &self.span, "the request has ended");
     }
+}
+
+/// A count as spans hold it: OTLP knows no unsigned numbers and would export text.
+pub(crate) fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

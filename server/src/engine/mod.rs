@@ -20,6 +20,7 @@ use tracing::{Span, trace_span};
 
 use crate::metrics::Registry;
 use crate::request::Request;
+use crate::request_span::number;
 use budget::{Budget, Prices};
 pub use drafters::Drafters;
 use meter::{Levels, Meter};
@@ -217,7 +218,7 @@ impl Engine {
 fn step_span(num_seqs: usize) -> Span {
     trace_span!(
         "step",
-        sequences = num_seqs,
+        sequences = number(num_seqs),
         rows = Empty,
         draft_tokens = Empty,
         accepted_tokens = Empty
@@ -232,8 +233,8 @@ fn record(span: &Span, trees: &[DraftTree], outcome: &Outcome) {
     let num_draft_tokens: usize = trees.iter().map(DraftTree::num_draft_tokens).sum();
     let paths = outcome.accepted.iter().map(|accepted| &accepted.path);
     let num_accepted: usize = paths.map(|path| path.len() - 1).sum();
-    span.record("rows", outcome.num_rows());
-    span.record("draft_tokens", num_draft_tokens);
-    span.record("accepted_tokens", num_accepted);
+    span.record("rows", number(outcome.num_rows()));
+    span.record("draft_tokens", number(num_draft_tokens));
+    span.record("accepted_tokens", number(num_accepted));
     tracing::trace!("verified");
 }

@@ -68,6 +68,6 @@ impl TraceService for Received {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let batches = request.into_inner().resource_spans;
         self.0.lock().unwrap().extend(batches);
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }

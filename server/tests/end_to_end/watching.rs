@@ -233,10 +233,18 @@ async fn log_lines_of_a_request_hold_its_id() {
     assert!(step["rows"].as_u64() > Some(0), "{step}");
 }
 
-#[tokio::test]
+/// What is logged makes no difference to what is exported.
+#[tokio::test(flavor = "multi_thread")]
 async fn spans_reach_a_collector_below_their_parents() {
     let collector = Collector::start().await;
-    let mut server = Server::start(&["--log", "error", "--otlp-traces-endpoint", &collector.url]);
+    let logs_little = ["--log", "foretoken_server::serve=info"];
+    let mut server = Server::start(
+        &[
+            &logs_little[..],
+            &["--otlp-traces-endpoint", &collector.url],
+        ]
+        .concat(),
+    );
     let parent =
         |last: char| format!("00-0af7651916cd43dd8448eb211c80319{last}-b7ad6b7169203331-01");
     let request = reqwest::Client::new()

@@ -28,7 +28,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     let (frontend, _inbox) = support::frontend(4);
     let served = serve(frontend, None).await;
     type Spoil = fn(&mut GenerateRequest);
-    let cases: [(Spoil, Code, &str); 17] = [
+    let cases: [(Spoil, Code, &str); 18] = [
         (
             |r| r.temperature = Some(-1.0),
             Code::InvalidArgument,
