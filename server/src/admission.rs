@@ -6,11 +6,13 @@ use std::time::Duration;
 use foretoken_model::chat_template::ChatTemplate;
 use foretoken_model::{SamplingParams, Token, Tokenizer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tracing::Span;
 
 use crate::choices::choice_seed;
 use crate::detokenize::TextStream;
 use crate::generation::Generation;
 use crate::lifetime::{Lifetime, Stage};
+use crate::metrics::Metrics;
 use crate::raw_request::{Prompt, RawRequest};
 use crate::refusal::Refusal;
 use crate::request::{Request, Speculation, Stopping};
@@ -27,6 +29,7 @@ pub struct Frontend {
     stage: watch::Sender<Stage>,
     /// Its receiver is the engine's: closed means that the engine is gone.
     inbox: mpsc::UnboundedSender<Request>,
+    metrics: Metrics,
 }
 
 /// The model as the edge sees it.
@@ -42,6 +45,13 @@ pub struct ServedModel {
     pub defaults: SamplingParams,
     /// Ids from here on do not exist.
     pub vocab_size: usize,
+}
+
+impl ServedModel {
+    /// The name that is shown.
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
 }
 
 /// What the server grants a request.
@@ -86,6 +96,7 @@ impl Frontend {
                 permits,
                 stage: watch::Sender::new(Stage::Open),
                 inbox,
+                metrics: Metrics::new(),
             },
             requests,
         )
@@ -104,6 +115,11 @@ impl Frontend {
     /// Names of the drafters that the engine has.
     pub fn drafters(&self) -> &[&'static str] {
         &self.drafters
+    }
+
+    /// What is counted of this server.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Takes nothing new from now on; what runs goes on.
@@ -148,6 +164,11 @@ impl Frontend {
 
     /// Refuses what could not be admitted now, whatever it asks for.
     pub fn check_room(&self) -> Result<(), Refusal> {
+        self.has_room()
+            .inspect_err(|refusal| self.note_refusal(refusal))
+    }
+
+    fn has_room(&self) -> Result<(), Refusal> {
         if !self.is_alive() {
             return Err(Refusal::EngineDead);
         }
@@ -158,6 +179,11 @@ impl Frontend {
             return Err(self.queue_full());
         }
         Ok(())
+    }
+
+    fn note_refusal(&self, refusal: &Refusal) {
+        tracing::debug!(%refusal, "a request is not admitted");
+        self.metrics.refused(refusal);
     }
 
     fn queue_full(&self) -> Refusal {
@@ -178,13 +204,23 @@ impl Frontend {
         raw: RawRequest,
         num_choices: Option<u32>,
     ) -> Result<Vec<Generation>, Refusal> {
-        self.check_room()?;
+        let admitted = self.try_admit(raw, num_choices).await;
+        admitted.inspect_err(|refusal| self.note_refusal(refusal))
+    }
+
+    async fn try_admit(
+        self: &Arc<Self>,
+        raw: RawRequest,
+        num_choices: Option<u32>,
+    ) -> Result<Vec<Generation>, Refusal> {
+        self.has_room()?;
         let num_choices = self.num_choices(num_choices)?;
         let permits = Arc::clone(&self.permits).try_acquire_many_owned(num_choices);
         let permits = permits.map_err(|_| self.queue_full())?;
         // Long prompts take milliseconds to tokenise, which would hold up the door's other clients.
-        let frontend = Arc::clone(self);
-        tokio::task::spawn_blocking(move || frontend.admit_blocking(raw, permits))
+        let (frontend, span) = (Arc::clone(self), Span::current());
+        let admit = move || span.in_scope(|| frontend.admit_blocking(raw, permits));
+        tokio::task::spawn_blocking(admit)
             .await
             .unwrap_or_else(|error| {
                 tracing::error!(%error, "admission failed");
@@ -257,6 +293,7 @@ impl Frontend {
             ),
             include_stop: raw.include_stop_strings,
             finished: false,
+            meter: self.metrics.admitted(checked.prompt.len()),
         };
         self.inbox
             .send(Request {
@@ -280,7 +317,7 @@ impl Frontend {
             Some(name) if !self.model.names.iter().any(|served| served == name) => {
                 Err(Refusal::UnknownModel {
                     requested: name.to_owned(),
-                    served: self.model.names.first().cloned().unwrap_or_default(),
+                    served: self.model.name().to_owned(),
                 })
             }
             _ => Ok(()),

@@ -4,6 +4,7 @@ use foretoken_model::Token;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 
 use crate::generation::{Chunk, Generation, Interrupted};
+use crate::request_span::RequestRecord;
 
 /// A running request's choices. Dropping it is how a client leaves: the engine then frees what all of them held.
 pub struct Choices {
@@ -14,16 +15,19 @@ pub struct Choices {
     /// The drafter in use; none is plain decoding.
     pub drafter: Option<&'static str>,
     running: SelectAll<BoxStream<'static, (usize, Result<Chunk, Interrupted>)>>,
+    record: RequestRecord,
 }
 
 impl Choices {
-    /// The choices of one request, in order, at least one.
+    /// The choices of one request, in order, at least one. The span in which it is called is filled with what becomes
+    /// of them.
     pub fn new(generations: Vec<Generation>) -> Self {
         let first = generations.first();
         Self {
             prompt: first.map_or_else(Vec::new, |first| first.prompt.clone()),
             seeds: generations.iter().map(|choice| choice.seed).collect(),
             drafter: first.and_then(|first| first.drafter),
+            record: RequestRecord::new(&generations),
             running: stream::select_all(generations.into_iter().enumerate().map(chunks)),
         }
     }
@@ -37,9 +41,11 @@ impl Choices {
     /// Cancel-safe.
     pub async fn next(&mut self) -> Option<(usize, Result<Chunk, Interrupted>)> {
         let next = self.running.next().await;
-        if let Some((_, Err(_))) = next {
+        match &next {
+            Some((index, Ok(chunk))) => self.record.chunk(*index, chunk),
             // Half an answer is none: the other choices are given up.
-            self.running.clear();
+            Some((_, Err(_))) => self.running.clear(),
+            None => {}
         }
         next
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use foretoken_model::chat_template::Message;
 
 use crate::admission::Frontend;
-use crate::config::GenerateConfig;
+use crate::config::{GenerateConfig, LogFormat};
 use crate::generation::Chunk;
 use crate::launch::{Grants, launch};
 use crate::log;
@@ -18,7 +18,7 @@ use crate::request::Stats;
 /// Prints the answer as it comes. With `--show-drafts`, tokens are coloured by who guessed them, and the same request
 /// is decoded plainly afterwards for comparison.
 pub fn generate(config: GenerateConfig) -> Result<()> {
-    log::init(&config.log);
+    log::init(&config.log, LogFormat::Text, None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use crate::detokenize::{Pushed, TextStream};
 pub use crate::lifetime::Interrupted;
 use crate::lifetime::Lifetime;
+use crate::metrics::RequestMeter;
 use crate::request::{Emitted, Event, Finish, Stats};
 
 /// A running request. Dropping it is how a client leaves: the engine then frees what it held.
@@ -27,6 +28,8 @@ pub struct Generation {
     pub(crate) include_stop: bool,
     /// The last chunk has been given out.
     pub(crate) finished: bool,
+    /// Counts it.
+    pub(crate) meter: RequestMeter,
 }
 
 /// What one engine step brought, as text.
@@ -68,6 +71,9 @@ impl Generation {
             interrupted = self.lifetime.over() => Err(interrupted),
         };
         let chunk = event.map(|event| self.read(event));
+        if let Ok(chunk) = &chunk {
+            self.meter.chunk(chunk);
+        }
         self.finished = chunk.as_ref().map_or(true, |chunk| chunk.finish.is_some());
         Some(chunk)
     }

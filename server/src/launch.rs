@@ -118,6 +118,7 @@ pub fn launch(options: &EngineOptions, grants: Grants) -> Result<Launched, Launc
         scheduler,
         num_blocks,
     )?;
+    engine.report_to(frontend.metrics().registry());
     let thread = start(options.threads, move || {
         engine.measure_prices()?;
         engine.run(inbox)

@@ -7,6 +7,8 @@ pub mod generate;
 pub mod launch;
 mod log;
 pub mod memory;
+pub mod metrics;
+mod otlp;
 pub mod serve;
 
 pub mod api_key;
@@ -16,6 +18,8 @@ pub mod openai;
 
 pub mod raw_request;
 pub mod refusal;
+mod request_id;
+mod request_span;
 
 pub mod admission;
 pub mod request;

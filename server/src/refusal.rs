@@ -56,6 +56,20 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Its kind in one word, for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownModel { .. } => "unknown_model",
+            Self::EmptyPrompt => "empty_prompt",
+            Self::ContextLengthExceeded { .. } => "context_length_exceeded",
+            Self::InvalidParameter { .. } => "invalid_parameter",
+            Self::QueueFull { .. } => "queue_full",
+            Self::Draining => "draining",
+            Self::EngineDead => "engine_dead",
+            Self::Internal => "internal",
+        }
+    }
+
     /// The field `name` is not what it may be.
     pub(crate) fn invalid(name: &'static str, problem: impl ToString) -> Self {
         Self::InvalidParameter {

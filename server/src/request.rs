@@ -160,3 +160,13 @@ pub enum Finish {
     /// One of the request's stop strings.
     StopString(String),
 }
+
+impl Finish {
+    /// OpenAI's word for it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Eos(_) | Self::StopToken(_) | Self::StopString(_) => "stop",
+        }
+    }
+}

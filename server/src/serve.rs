@@ -12,6 +12,7 @@ use crate::api_key::ApiKey;
 use crate::config::ServeConfig;
 
 use crate::launch::{Grants, Launched, launch};
+use crate::otlp::Exporter;
 use crate::{grpc, log, openai};
 
 /// Where clients come in.
@@ -29,32 +30,43 @@ pub struct Doors {
 
 /// Serves until ctrl-c or SIGTERM; then what runs is finished and nothing new is taken. Asked a second time, it ends.
 pub fn run(config: ServeConfig) -> Result<()> {
-    log::init(&config.log);
     // The edge's threads only pass text along; they are few, and never the compute pool's.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("edge")
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let doors = Doors {
-            http: bind(&config.host, config.port).await?,
-            grpc: bind(&config.host, config.grpc_port).await?,
-            api_key: config.api_key,
-            shutdown_timeout: Duration::from_secs(config.shutdown_timeout),
-        };
-        let grants = Grants {
-            served_names: config.served_model_name,
-            max_num_queued: config.max_num_queued_reqs,
-            request_timeout: config.request_timeout.map(Duration::from_secs),
-        };
-        let launched = launch(&config.engine, grants)?;
-        announce(&doors, &launched.frontend)?;
-        tokio::select! {
-            served = serve(doors, launched, stop_signal()) => served,
-            () = async { stop_signal().await; stop_signal().await } => bail!("asked twice to stop: what ran is abandoned"),
-        }
-    })
+    let exporter = {
+        let _inside = runtime.enter();
+        let endpoint = config.otlp_traces_endpoint.as_deref();
+        endpoint.map(Exporter::new).transpose()?
+    };
+    log::init(&config.log, config.log_format, exporter.as_ref());
+    let served = runtime.block_on(open_and_serve(config));
+    if let Some(exporter) = exporter {
+        exporter.flush();
+    }
+    served
+}
+
+async fn open_and_serve(config: ServeConfig) -> Result<()> {
+    let doors = Doors {
+        http: bind(&config.host, config.port).await?,
+        grpc: bind(&config.host, config.grpc_port).await?,
+        api_key: config.api_key,
+        shutdown_timeout: Duration::from_secs(config.shutdown_timeout),
+    };
+    let grants = Grants {
+        served_names: config.served_model_name,
+        max_num_queued: config.max_num_queued_reqs,
+        request_timeout: config.request_timeout.map(Duration::from_secs),
+    };
+    let launched = launch(&config.engine, grants)?;
+    announce(&doors, &launched.frontend)?;
+    tokio::select! {
+        served = serve(doors, launched, stop_signal()) => served,
+        () = async { stop_signal().await; stop_signal().await } => bail!("asked twice to stop: what ran is abandoned"),
+    }
 }
 
 /// Serves until `stop` resolves and what then runs has ended or is cut off; an error if the engine has died.
@@ -83,6 +95,7 @@ pub async fn serve(doors: Doors, launched: Launched, stop: impl Future<Output = 
     tokio::select! {
         served = open(doors, &frontend, &draining) => served?,
         () = until_the_end => {}
+        () = tidy(&frontend) => {}
     }
     if frontend.is_alive() {
         return Ok(());
@@ -92,6 +105,17 @@ pub async fn serve(doors: Doors, launched: Launched, stop: impl Future<Output = 
         _ => bail!("the engine has failed"),
     }
 }
+
+/// Keeps what is measured small, whether or not anybody asks for it; never resolves.
+async fn tidy(frontend: &Frontend) {
+    loop {
+        tokio::time::sleep(TIDY_INTERVAL).await;
+        frontend.metrics().tidy();
+    }
+}
+
+/// A few hundred thousand measurements at most.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the doors stay open when there is nothing more to say: the engine is dead, or all requests have ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use clap::{Arg, Args};
 use foretoken_server::config::{
-    self, Command, DtypeChoice, GenerateConfig, QuantizationChoice, ServeConfig,
+    self, Command, DtypeChoice, GenerateConfig, LogFormat, QuantizationChoice, ServeConfig,
 };
 use tempfile::NamedTempFile;
 
@@ -56,6 +56,8 @@ fn defaults() {
         (None, 30)
     );
     assert_eq!(config.log.to_string(), "info");
+    assert_eq!(config.log_format, LogFormat::Text);
+    assert_eq!(config.otlp_traces_endpoint, None);
     let engine = config.engine;
     assert_eq!((engine.model, engine.dtype), (None, DtypeChoice::Auto));
     assert_eq!((engine.max_model_len, engine.threads), (None, None));
@@ -197,6 +199,9 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--request-timeout 0", "--request-timeout | 0"),
         ("--shutdown-timeout -1", "-1"),
         ("--log a=b=c", "--log"),
+        ("--log-format xml", "xml | text, json"),
+        ("--otlp-traces-endpoint localhost:4317", "http://HOST:PORT"),
+        ("--otlp-traces-endpoint https://a:1", "TLS is not built in"),
         ("--config /not/there", "/not/there | No such file"),
     ];
     let json_cases = [

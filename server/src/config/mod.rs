@@ -14,7 +14,7 @@ use clap::{ArgMatches, CommandFactory, Error, FromArgMatches, Parser, Subcommand
 
 pub use engine::{DtypeChoice, EngineOptions, QuantizationChoice};
 pub use generate::GenerateConfig;
-pub use serve::ServeConfig;
+pub use serve::{LogFormat, ServeConfig};
 pub use speculation::SpeculationOptions;
 
 /// Serves a language model over HTTP and gRPC, and guesses ahead to answer faster.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use hyper::Uri;
 use tracing_subscriber::filter::Targets;
 
 use crate::api_key::ApiKey;
@@ -86,14 +87,51 @@ pub struct ServeConfig {
     )]
     pub log: Targets,
 
+    /// How to log: text for people, json for programs, one object a line
+    #[arg(
+        long,
+        env = "FORETOKEN_LOG_FORMAT",
+        value_enum,
+        default_value = "text",
+        hide_short_help = true
+    )]
+    pub log_format: LogFormat,
+
+    /// Collector that a span of every request is sent to by OTLP over gRPC, as http://localhost:4317 [default: none]
+    #[arg(
+        long, env = "FORETOKEN_OTLP_TRACES_ENDPOINT", value_name = "URL", value_parser = collector,
+        hide_short_help = true
+    )]
+    pub otlp_traces_endpoint: Option<String>,
+
     /// The engine behind it.
     #[command(flatten)]
     pub engine: EngineOptions,
 }
 
+/// What log lines look like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
 /// A time from `least` on, up to half a year.
 fn seconds(least: u64) -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(least..=1 << 24)
+}
+
+fn collector(text: &str) -> Result<String, String> {
+    let is_plain = |url: &Uri| url.scheme_str() == Some("http") && url.host().is_some();
+    match text.parse::<Uri>() {
+        Ok(url) if is_plain(&url) => Ok(text.to_owned()),
+        Ok(url) if url.scheme_str() == Some("https") => Err(
+            "TLS is not built in; a collector beside the server can take it from here".to_owned(),
+        ),
+        _ => Err("expected http://HOST:PORT".to_owned()),
+    }
 }
 
 fn port(text: &str) -> Result<u16, String> {

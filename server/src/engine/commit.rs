@@ -58,7 +58,10 @@ impl Engine {
         logprobs: Vec<Logprobs>,
     ) -> Result<bool> {
         let (tokens, finish) = self.cut(sequence, emitted(tree, accepted, logprobs));
-        count(sequence, tree, &tokens);
+        let num_accepted = count(sequence, tree, &tokens);
+        let drafter = sequence.speculation.drafter;
+        self.meter
+            .verified(drafter, tree.num_draft_tokens(), num_accepted);
         // Of a path that was cut short, the last token's row is not needed: as ever, it is left to be computed.
         let path = &accepted.path[..accepted.path.len().min(tokens.len())];
         let context_len = sequence.context_len();
@@ -126,7 +129,8 @@ fn emitted(tree: &DraftTree, accepted: &Accepted, logprobs: Vec<Logprobs>) -> Ve
         .collect()
 }
 
-fn count(sequence: &mut Sequence, tree: &DraftTree, tokens: &[Emitted]) {
+/// Adds a step to a sequence's totals. Gives the number of draft tokens that were kept.
+fn count(sequence: &mut Sequence, tree: &DraftTree, tokens: &[Emitted]) -> usize {
     let stats = &mut sequence.stats;
     let num_accepted = tokens
         .iter()
@@ -145,4 +149,5 @@ fn count(sequence: &mut Sequence, tree: &DraftTree, tokens: &[Emitted]) {
     for count in &mut stats.accepted_per_pos[..num_accepted] {
         *count += 1;
     }
+    num_accepted
 }

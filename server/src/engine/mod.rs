@@ -3,24 +3,32 @@
 pub mod budget;
 mod commit;
 mod drafters;
+mod meter;
 mod scheduler;
 mod sequence;
+mod stopwatch;
 mod verify;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use candle_core::Result;
-use foretoken_draft::Verified;
+use foretoken_draft::{DraftTree, Verified};
 use foretoken_model::{BlockPool, KvCache, Llama, SeqId, Token};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::field::Empty;
+use tracing::{Span, trace_span};
 
+use crate::metrics::Registry;
 use crate::request::Request;
-use budget::{Budget, Prices, Times};
+use crate::request_span::number;
+use budget::{Budget, Prices};
 pub use drafters::Drafters;
+use meter::{Levels, Meter};
 use scheduler::Scheduler;
 pub use scheduler::SchedulerOptions;
 use sequence::Sequence;
-use verify::Target;
+use stopwatch::{Stage, Stopwatch};
+use verify::{Outcome, Target};
 
 /// Slots of a block of the cache.
 pub const BLOCK_SIZE: usize = 16;
@@ -39,6 +47,7 @@ pub struct Engine {
     next_seq: u64,
     enable_prefix_caching: bool,
     num_rows: u64,
+    meter: Meter,
 }
 
 impl Engine {
@@ -56,7 +65,9 @@ impl Engine {
             llama.dtype(),
             llama.device(),
         )?;
+        let names = drafters.names();
         Ok(Self {
+            meter: Meter::new(Registry::default(), &names, BLOCK_SIZE, num_blocks),
             enable_prefix_caching: options.enable_prefix_caching,
             scheduler: Scheduler::new(options),
             blocks: BlockPool::new(num_blocks, BLOCK_SIZE),
@@ -67,6 +78,12 @@ impl Engine {
             next_seq: 0,
             num_rows: 0,
         })
+    }
+
+    /// Counts in `registry` from now on.
+    pub fn report_to(&mut self, registry: &Registry) {
+        let (names, num_blocks) = (self.drafters.names(), self.num_blocks());
+        self.meter = Meter::new(registry.clone(), &names, BLOCK_SIZE, num_blocks);
     }
 
     /// Measures what rows cost here, so that only drafts that pay are verified. Takes up to about a second, before any
@@ -93,6 +110,7 @@ impl Engine {
                 self.add(request);
             }
             self.step()?;
+            self.meter.show(self.levels());
         }
     }
 
@@ -105,34 +123,40 @@ impl Engine {
 
     /// One turn: decide who runs, guess, keep the guesses that pay, check them, keep what holds.
     pub fn step(&mut self) -> Result<()> {
+        let mut watch = Stopwatch::start();
         let mut plan = self.scheduler.plan(&mut self.blocks);
+        self.meter.preempted(plan.num_preempted);
         for &seq in &plan.forgotten {
             self.forget(seq);
         }
         if plan.scheduled.is_empty() {
             return Ok(());
         }
-        let started = Instant::now();
+        watch.lap(Stage::Plan);
+        let span = step_span(plan.scheduled.len()).entered();
         let step = plan.step();
         let asked: Vec<usize> = (step.candidates.iter())
             .map(|candidate| self.budget.ask(candidate))
             .collect();
         let mut trees = self.drafters.propose(&plan.contexts(&asked));
-        let draft = started.elapsed();
+        watch.lap(Stage::Draft);
         self.budget.select(&step, &mut trees);
+        watch.lap(Stage::Budget);
         let outcome = self.target.verify(&mut plan, &trees)?;
-        self.num_rows += outcome.num_rows() as u64;
-        let times = Times {
-            draft,
-            forward: outcome.forward,
-            rest: started.elapsed() - draft - outcome.forward,
-        };
-        self.budget.learn(&step, &trees, &outcome.accepted, times);
+        watch.lap_verify(outcome.forward);
+        record(&span, &trees, &outcome);
+        let num_rows = outcome.num_rows();
+        self.num_rows += num_rows as u64;
+        self.budget
+            .learn(&step, &trees, &outcome.accepted, watch.times());
         self.drafters.observe(&Verified {
             rows: &outcome.rows,
             hidden: &outcome.hidden,
         });
-        self.commit(plan, &trees, outcome)
+        self.commit(plan, &trees, outcome)?;
+        watch.lap(Stage::Commit);
+        self.meter.step(num_rows, &watch);
+        Ok(())
     }
 
     /// Drops what drafters and budget know of a sequence.
@@ -151,6 +175,15 @@ impl Engine {
         if !is_whole {
             let [free, private, cached] = counts;
             tracing::error!(free, private, cached, all, "blocks leaked");
+        }
+    }
+
+    fn levels(&self) -> Levels {
+        let num_held = self.num_blocks() - self.num_free_blocks();
+        Levels {
+            num_running: self.scheduler.num_running(),
+            num_waiting: self.scheduler.num_waiting(),
+            cache_usage: num_held as f64 / self.num_blocks() as f64,
         }
     }
 
@@ -179,4 +212,29 @@ impl Engine {
     pub fn num_blocks(&self) -> usize {
         self.blocks.num_blocks()
     }
+}
+
+/// A step's span, which is there only for those who look at this level.
+fn step_span(num_seqs: usize) -> Span {
+    trace_span!(
+        "step",
+        sequences = number(num_seqs),
+        rows = Empty,
+        draft_tokens = Empty,
+        accepted_tokens = Empty
+    )
+}
+
+/// Writes what a verify brought into the step's span.
+fn record(span: &Span, trees: &[DraftTree], outcome: &Outcome) {
+    if span.is_disabled() {
+        return;
+    }
+    let num_draft_tokens: usize = trees.iter().map(DraftTree::num_draft_tokens).sum();
+    let paths = outcome.accepted.iter().map(|accepted| &accepted.path);
+    let num_accepted: usize = paths.map(|path| path.len() - 1).sum();
+    span.record("rows", number(outcome.num_rows()));
+    span.record("draft_tokens", number(num_draft_tokens));
+    span.record("accepted_tokens", number(num_accepted));
+    tracing::trace!("verified");
 }

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) scheduled: Vec<Scheduled>,
     /// Sequences that lost what the cache held of them: abandoned or preempted.
     pub(crate) forgotten: Vec<SeqId>,
+    /// How many of those were preempted.
+    pub(crate) num_preempted: usize,
     /// Rows that are left for draft tokens.
     pub(crate) num_draft_rows: usize,
 }
@@ -103,6 +105,16 @@ impl Scheduler {
     /// Takes a scheduled sequence back.
     pub(crate) fn resume(&mut self, sequence: Sequence) {
         self.running.insert(sequence.rank(), sequence);
+    }
+
+    /// Sequences that hold blocks, those of a running plan aside.
+    pub(crate) fn num_running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Sequences that wait for blocks.
+    pub(crate) fn num_waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// True if there is nothing to do.
@@ -202,6 +214,7 @@ impl Scheduler {
             blocks.release(&mut sequence.table);
             sequence.num_computed = 0;
             plan.forgotten.push(sequence.id);
+            plan.num_preempted += 1;
             self.waiting.insert(rank, sequence);
         }
     }

@@ -6,21 +6,16 @@ use foretoken_proto::v1::inference_server::Inference;
 use foretoken_proto::v1::{GenerateRequest, GenerateResponse};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::sync::watch;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
+use tracing::{Instrument, Span};
 
 use super::convert;
 use super::deadline::Deadline;
 use super::response::ResponseWriter;
 use crate::admission::Frontend;
 use crate::choices::Choices;
-
-/// The metadata that tells calls apart.
-const REQUEST_ID: &str = "x-request-id";
-
-/// A longer id might make the response's metadata too large for the client.
-const MAX_REQUEST_ID_BYTES: usize = 256;
+use crate::request_id::{self, X_REQUEST_ID};
+use crate::request_span::request_span;
 
 /// The service: turns calls into generations.
 #[derive(Debug)]
@@ -36,6 +31,11 @@ impl Calls {
             frontend,
             under_way,
         }
+    }
+
+    /// A span for a call, in which its id is known.
+    fn span(&self, id: &str, call: &Request<GenerateRequest>) -> Span {
+        request_span(id, self.frontend.model().name(), call.metadata().as_ref())
     }
 
     /// Admits a call's request.
@@ -64,8 +64,9 @@ impl Inference for Calls {
         call: Request<GenerateRequest>,
     ) -> Result<Response<GenerateResponse>, Status> {
         let id = request_id(&call)?;
+        let span = self.span(&id, &call);
         let answer = async { self.begin(call).await?.whole().await };
-        labelled(id, answer.await)
+        async { labelled(id, answer.await) }.instrument(span).await
     }
 
     type GenerateStreamStream = BoxStream<'static, Result<GenerateResponse, Status>>;
@@ -75,8 +76,9 @@ impl Inference for Calls {
         call: Request<GenerateRequest>,
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
         let id = request_id(&call)?;
-        let answer = self.begin(call).await;
-        labelled(id, answer.map(|answer| answer.pieces().boxed()))
+        let span = self.span(&id, &call);
+        let answer = async { Ok(self.begin(call).await?.pieces().boxed()) };
+        async { labelled(id, answer.await) }.instrument(span).await
     }
 }
 
@@ -105,39 +107,30 @@ impl Answer {
 }
 
 /// The id that the client gave, in the message or else in the metadata, or a new one.
-fn request_id(call: &Request<GenerateRequest>) -> Result<MetadataValue<Ascii>, Status> {
-    let given = &call.get_ref().request_id;
-    if given.len() > MAX_REQUEST_ID_BYTES {
-        return Err(Status::invalid_argument(format!(
-            "`request_id`: has {} bytes, expected at most {MAX_REQUEST_ID_BYTES}",
-            given.len()
-        )));
-    }
-    if !given.is_empty() {
-        return given.parse().map_err(|_| {
-            Status::invalid_argument(format!("`request_id`: is {given:?}, expected ASCII"))
-        });
-    }
-    match call.metadata().get(REQUEST_ID) {
-        Some(id) => Ok(id.clone()),
-        None => Ok(Uuid::new_v4().to_string().parse().expect("hex and dashes")),
-    }
+fn request_id(call: &Request<GenerateRequest>) -> Result<String, Status> {
+    let (name, given) = match call.get_ref().request_id.as_str() {
+        "" => {
+            let given = call.metadata().get(X_REQUEST_ID);
+            (X_REQUEST_ID, given.map_or(&[][..], |id| id.as_bytes()))
+        }
+        id => ("request_id", id.as_bytes()),
+    };
+    request_id::request_id(given)
+        .map_err(|problem| Status::invalid_argument(format!("`{name}`: {problem}")))
 }
 
 /// The outcome of a call, with its id in the metadata.
-fn labelled<T>(
-    id: MetadataValue<Ascii>,
-    outcome: Result<T, Status>,
-) -> Result<Response<T>, Status> {
+fn labelled<T>(id: String, outcome: Result<T, Status>) -> Result<Response<T>, Status> {
+    let value = id.parse().expect("printable ASCII");
     match outcome {
         Ok(message) => {
             let mut response = Response::new(message);
-            response.metadata_mut().insert(REQUEST_ID, id);
+            response.metadata_mut().insert(X_REQUEST_ID, value);
             Ok(response)
         }
         Err(mut status) => {
-            tracing::debug!(?id, code = ?status.code(), message = status.message(), "gRPC call failed");
-            status.metadata_mut().insert(REQUEST_ID, id);
+            tracing::debug!(code = ?status.code(), message = status.message(), "gRPC call failed");
+            status.metadata_mut().insert(X_REQUEST_ID, value);
             Err(status)
         }
     }

@@ -64,15 +64,11 @@ impl Choice {
     }
 
     fn object(self, name: &str, content: Value, logprobs: Value, finish: Option<&Finish>) -> Value {
-        let finish_reason = finish.map(|finish| match finish {
-            Finish::Length => "length",
-            Finish::Eos(_) | Finish::StopToken(_) | Finish::StopString(_) => "stop",
-        });
         json!({
             "index": self.index,
             name: content,
             "logprobs": logprobs,
-            "finish_reason": finish_reason,
+            "finish_reason": finish.map(Finish::reason),
             "seed": self.seed,
         })
     }

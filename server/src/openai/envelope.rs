@@ -31,7 +31,7 @@ impl Envelope {
             endpoint,
             id: format!("{}-{}", endpoint.id_prefix(), Uuid::new_v4().simple()),
             created: unix_time(),
-            model: frontend.model().names.first().cloned().unwrap_or_default(),
+            model: frontend.model().name().to_owned(),
             seed: choices.seeds.first().copied().unwrap_or_default() as i64,
         }
     }

@@ -1,9 +1,11 @@
-//! `/health` and `/version`, for probes: no key needed.
+//! `/health`, `/version` and `/metrics`, for probes: no key needed.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
@@ -24,4 +26,13 @@ pub(super) async fn health(State(frontend): State<Arc<Frontend>>) -> Result<Json
 /// The server's version.
 pub(super) async fn version() -> Json<Value> {
     Json(json!({"version": env!("CARGO_PKG_VERSION")}))
+}
+
+/// What the server counts of itself, in Prometheus' text format.
+pub(super) async fn metrics(State(frontend): State<Arc<Frontend>>) -> impl IntoResponse {
+    let text_format = "text/plain; version=0.0.4; charset=utf-8";
+    (
+        [(header::CONTENT_TYPE, text_format)],
+        frontend.metrics().render(),
+    )
 }

@@ -2,29 +2,52 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::Response;
-use uuid::Uuid;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
 
 use super::error::ApiError;
 use crate::admission::Frontend;
 use crate::api_key::ApiKey;
+use crate::request_id;
+use crate::request_span::request_span;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::X_REQUEST_ID);
+
+/// What a request is called.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(String);
 
 /// Names every response, by the client's name for the request if it has one.
-pub(super) async fn request_id(request: Request, next: Next) -> Response {
-    let id = match request.headers().get(X_REQUEST_ID) {
-        Some(id) => Ok(id.clone()),
-        None => HeaderValue::try_from(Uuid::new_v4().to_string()),
+pub(super) async fn request_id(mut request: Request, next: Next) -> Response {
+    let given = request.headers().get(X_REQUEST_ID);
+    let id = match request_id::request_id(given.map_or(&[], HeaderValue::as_bytes)) {
+        Ok(id) => id,
+        Err(problem) => {
+            return ApiError::invalid(X_REQUEST_ID.to_string(), problem).into_response();
+        }
     };
+    let value = HeaderValue::from_str(&id);
+    request.extensions_mut().insert(RequestId(id));
     let mut response = next.run(request).await;
-    if let Ok(id) = id {
-        response.headers_mut().insert(X_REQUEST_ID, id);
+    if let Ok(value) = value {
+        response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
+}
+
+/// Puts a request into a span of its own.
+pub(super) async fn trace(
+    State(frontend): State<Arc<Frontend>>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let span = request_span(&id, frontend.model().name(), request.headers());
+    next.run(request).instrument(span).await
 }
 
 /// Turns away who could not be admitted anyway, before any of the body is read.

@@ -45,10 +45,12 @@ pub async fn serve(
 /// All routes. With a key, all but those for probes ask for it.
 pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
     let has_room = middleware::from_fn_with_state(Arc::clone(&frontend), layers::has_room);
+    let trace = middleware::from_fn_with_state(Arc::clone(&frontend), layers::trace);
     let mut guarded = Router::new()
         .route("/v1/completions", post(completions::completions))
         .route("/v1/chat/completions", post(chat::chat_completions))
         .route_layer(has_room)
+        .route_layer(trace)
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::get))
         .route("/tokenize", post(tokenize::tokenize))
@@ -60,6 +62,7 @@ pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
     Router::new()
         .route("/health", get(health::health))
         .route("/version", get(health::version))
+        .route("/metrics", get(health::metrics))
         .merge(guarded)
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)

@@ -3,5 +3,7 @@
 #![cfg(test)]
 
 mod answers;
+mod collector;
 mod endings;
 mod support;
+mod watching;

@@ -1,6 +1,6 @@
 //! A server process, and clients of it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use foretoken_proto::v1::inference_client::InferenceClient;
@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 pub(crate) struct Server {
     pub(crate) child: Child,
     /// Kept open, so that the server can go on logging.
-    _log: BufReader<ChildStderr>,
+    log: BufReader<ChildStderr>,
     pub(crate) http: String,
     pub(crate) grpc: String,
 }
@@ -44,7 +44,7 @@ impl Server {
         let (http, grpc) = (address("HTTP on http://"), address("gRPC on "));
         Self {
             child,
-            _log: log,
+            log,
             http,
             grpc,
         }
@@ -56,6 +56,11 @@ impl Server {
             .json(body);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// What it logs until it ends, after it has listened.
+    pub(crate) fn log_lines(&mut self) -> Vec<String> {
+        self.log.by_ref().lines().map(Result::unwrap).collect()
     }
 
     pub(crate) fn interrupt(&self) {

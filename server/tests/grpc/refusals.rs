@@ -28,7 +28,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     let (frontend, _inbox) = support::frontend(4);
     let served = serve(frontend, None).await;
     type Spoil = fn(&mut GenerateRequest);
-    let cases: [(Spoil, Code, &str); 17] = [
+    let cases: [(Spoil, Code, &str); 18] = [
         (
             |r| r.temperature = Some(-1.0),
             Code::InvalidArgument,
@@ -118,6 +118,11 @@ async fn what_is_wrong_with_a_request_is_said() {
             |r| r.request_id = "a".repeat(257),
             Code::InvalidArgument,
             "`request_id`: has 257 bytes, expected at most 256",
+        ),
+        (
+            |r| r.request_id = "ü".into(),
+            Code::InvalidArgument,
+            "`request_id`: is \"ü\", expected printable ASCII",
         ),
         (
             |r| r.prompt = Some(generate_request::Prompt::Text("a".repeat(16 << 20))),
