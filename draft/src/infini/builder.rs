@@ -18,7 +18,7 @@ const MAX_TOKENS: usize = i32::MAX as usize;
 /// Bytes that are encoded at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Collects documents, then sorts all their suffixes: in linear time, with 8 bytes of memory for each token.
+/// Collects documents, then sorts all their suffixes: in linear time, with 8 to 12 bytes of memory for each token.
 #[derive(Debug)]
 pub struct SuffixArrayBuilder {
     vocab_size: u32,

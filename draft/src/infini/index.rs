@@ -14,7 +14,7 @@ pub(crate) const MAX_MATCH: usize = 256;
 
 /// Occurrences that are read of those in an interval. As they are in the order of what follows, reading them at even
 /// distances misses no token that has a larger share than one of them.
-pub(crate) const MAX_READ: usize = 48;
+pub(crate) const MAX_READ: usize = 32;
 
 /// Stands where there is no token. No vocabulary reaches it.
 const NONE: Token = Token::MAX;
@@ -66,7 +66,7 @@ impl<'a> Index<'a> {
     /// The longest suffix of `context` that occurs, and some shorter ones; by rising length, none if the last token
     /// does not occur.
     ///
-    /// If a suffix occurs, so do all shorter ones: lengths double until one does not, then the last step is halved
+    /// If a suffix occurs, so do all shorter ones: lengths double from 2 until one does not, then the last step is halved
     /// (Liu and others, "Infini-gram: Scaling Unbounded n-gram Language Models to a Trillion Tokens", arXiv
     /// 2401.17377). What is passed on the way is what there is to back off to.
     pub(crate) fn suffixes_of(&self, context: &[Token], matches: &mut Vec<Match>) {
@@ -76,7 +76,7 @@ impl<'a> Index<'a> {
         let (mut occurs, mut does_not) = (0, limit);
         while occurs + 1 < does_not {
             let len = match does_not == limit {
-                true => (2 * occurs).clamp(1, limit - 1),
+                true => (2 * occurs.max(1)).min(limit - 1),
                 false => occurs.midpoint(does_not),
             };
             let interval = self.find(&context[context.len() - len..]);
@@ -224,13 +224,13 @@ mod tests {
             .index()
             .followers(&Match { len: 1, interval }, &mut sample);
         assert_eq!(total, MAX_READ as u32);
-        assert_eq!(sample[..2], [(2, 32), (3, 16)]);
+        assert_eq!(sample[..2], [(2, 21), (3, 11)]);
     }
 
     #[test]
     fn a_long_match_is_found_up_to_the_limit() {
         let text: Vec<Token> = (0..1000).map(|i: u32| i.pow(2) / 7 % 10).collect();
-        let corpus = corpus(&[text.clone()]);
+        let corpus = corpus(std::slice::from_ref(&text));
         let mut matches = Vec::new();
         for (context, len) in [
             (text[..900].to_vec(), MAX_MATCH),
