@@ -8,13 +8,18 @@
 
 mod accept;
 mod drafter;
+pub mod infini;
 mod lookup;
+mod maker;
+mod mixture;
+mod ranking;
 mod suffix_automaton;
 mod tree;
 pub mod trigram;
 
 pub use accept::{Accepted, accept};
 pub use drafter::{Context, Drafter, Verified, VerifiedRows};
+pub use infini::Infini;
 pub use lookup::Lookup;
 pub use tree::{DraftTree, Node};
 pub use trigram::Trigram;

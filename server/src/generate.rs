@@ -100,6 +100,7 @@ fn style(source: Option<&str>) -> Style {
         None => Style::new(),
         Some("trigram") => AnsiColor::Green.on_default(),
         Some("lookup") => AnsiColor::Cyan.on_default(),
+        Some("infini") => AnsiColor::Yellow.on_default(),
         Some(_) => AnsiColor::Magenta.on_default(),
     }
 }
@@ -124,6 +125,7 @@ fn write_summary(
     for (name, meaning) in [
         ("trigram", "guessed by trigram"),
         ("lookup", "guessed by lookup"),
+        ("infini", "guessed by infini"),
     ] {
         let style = style(Some(name));
         write!(out, "{style}{meaning}{style:#}   ")?;

@@ -1,12 +1,14 @@
 //! From options to a running engine: the model is loaded, memory is budgeted, the thread is started.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use candle_core::Device;
+use foretoken_draft::infini::{Corpus, CorpusError};
 use foretoken_draft::trigram::{StaticTable, TableError};
-use foretoken_draft::{Drafter, Lookup, Trigram};
+use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource, Quantization,
 };
@@ -44,6 +46,22 @@ pub enum LaunchError {
         place: String,
         /// What is wrong with it.
         error: TableError,
+    },
+    /// The drafter's corpus cannot be opened.
+    #[error("cannot open the corpus {place}: {error}")]
+    CorpusFile {
+        /// Where it lies.
+        place: String,
+        /// The system's word.
+        error: std::io::Error,
+    },
+    /// The drafter's corpus is none, or another model's.
+    #[error("cannot read the corpus {place}: {error}")]
+    Corpus {
+        /// Where it lies.
+        place: String,
+        /// What is wrong with it.
+        error: CorpusError,
     },
     /// The cache's memory.
     #[error(transparent)]
@@ -183,17 +201,32 @@ pub fn drafters_of(options: &EngineOptions) -> Result<Vec<Box<dyn Drafter>>, Lau
     drafters(options, &source, &model)
 }
 
-/// The drafters that requests may name. All are there, whichever is the default: they cost nothing until used.
+/// The drafters that requests may name. All whose files are there, whichever is the default: they cost nothing until
+/// used.
 fn drafters(
     options: &EngineOptions,
     source: &ModelSource,
     model: &LoadedModel,
 ) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
     let table = table(options, source, model)?;
-    Ok(vec![
-        Box::new(Trigram::new(table)),
-        Box::new(Lookup::default()),
-    ])
+    let mut drafters: Vec<Box<dyn Drafter>> =
+        vec![Box::new(Trigram::new(table)), Box::new(Lookup::default())];
+    if let Some(path) = &options.speculation.infini_corpus {
+        drafters.push(Box::new(Infini::new(corpus(path, model)?)));
+    }
+    Ok(drafters)
+}
+
+/// The infini drafter's corpus. Its content is not verified, which would take seconds: it can mislead, and no more.
+fn corpus(path: &Path, model: &LoadedModel) -> Result<Corpus, LaunchError> {
+    let place = path.display().to_string();
+    let file = match MappedFile::open(path) {
+        Ok(file) => file,
+        Err(error) => return Err(LaunchError::CorpusFile { place, error }),
+    };
+    let vocab_size = model.llama.config().vocab_size;
+    Corpus::new(file, vocab_size, model.tokenizer.fingerprint())
+        .map_err(|error| LaunchError::Corpus { place, error })
 }
 
 /// The trigram drafter's table: the one named, or the one beside the model, if it has one.

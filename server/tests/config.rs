@@ -67,7 +67,7 @@ fn defaults() {
     assert!(engine.enable_prefix_caching);
     let drafts = engine.speculation;
     assert_eq!(drafts.drafter, "trigram");
-    assert_eq!(drafts.trigram_table, None);
+    assert_eq!((drafts.trigram_table, drafts.infini_corpus), (None, None));
     assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (16, 0));
     assert_eq!(drafts.max_draft_depth, 63);
 }
@@ -181,7 +181,8 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--api-key=", "--api-key"),
         ("--dtype int4", "int4 | bfloat16"),
         ("--quantization int4", "int4 | int8"),
-        ("--drafter magic", "magic | trigram, lookup, none"),
+        ("--drafter magic", "magic | trigram, lookup, infini, none"),
+        ("--drafter infini", "infini | --infini-corpus"),
         ("--max-num-seqs 0", "--max-num-seqs | 0"),
         ("--max-num-seqs 18446744073709551615", "--max-num-seqs"),
         ("--threads 0", "--threads"),
@@ -207,7 +208,10 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
     let json_cases = [
         ("{}x", "not a JSON object"),
         ("[]", "not a JSON object"),
-        (r#"{"method":"eagle3"}"#, "eagle3 | trigram, lookup, none"),
+        (
+            r#"{"method":"eagle3"}"#,
+            "eagle3 | trigram, lookup, infini, none",
+        ),
         (r#"{"num_speculative_tokens":64}"#, "64 | 0 to 63"),
         (r#"{"num_speculative_tokens":-1}"#, "-1 | 0 to 63"),
         (

@@ -2,82 +2,39 @@
 
 use foretoken_model::Token;
 
-use super::Successor;
 use super::overlay::Overlay;
 use super::suffix::Suffix;
 use super::table::StaticTable;
+use crate::mixture::Mixture;
 
 /// How much the sequence's own past is doubted: a row of weight w speaks for w / (w + DOUBT) of what may come.
 const DOUBT: f32 = 0.7;
 
-/// A rest too small to be shared out.
-const NEGLIGIBLE: f32 = 0.02;
-
-/// What may follow, by the drafter's own reckoning.
-#[derive(Debug, Default)]
-pub(crate) struct Blend {
-    successors: Vec<Successor>,
-    /// What the chances leave of 1.
-    rest: f32,
-    /// The place of each token among the successors, where that place holds it: a sparse set (Briggs and Torczon),
-    /// which need not be cleared.
-    places: Vec<u32>,
-}
-
-impl Blend {
-    /// What may follow `last`, the last two tokens or the only one: no token twice, in no order, each with a chance;
-    /// those of all other tokens together are what the sum leaves of 1.
-    ///
-    /// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for
-    /// the single token. The table's commonest tokens stand in where all of them are silent. From the table nothing is
-    /// taken whose chance is below `least`.
-    pub(crate) fn of(
-        &mut self,
-        overlay: &Overlay,
-        table: Option<&StaticTable>,
-        last: &[Token],
-        least: f32,
-    ) -> &mut Vec<Successor> {
-        self.successors.clear();
-        self.rest = 1.0;
-        for suffix in Suffix::all(last) {
-            let known = suffix == Suffix::EMPTY && !self.successors.is_empty();
-            if known || self.rest < NEGLIGIBLE {
-                break;
-            }
-            let row = overlay.successors(suffix);
-            let doubted = DOUBT + row.iter().map(|&(_, weight)| weight).sum::<f32>();
-            self.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
-            if let Some(table) = table {
-                let least = least / self.rest;
-                let row = table.successors(suffix);
-                self.add(row.take_while(|&(_, chance)| chance >= least));
-            }
+/// What may follow `last`, the last two tokens or the only one: to `mixture`, which is emptied before.
+///
+/// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for the
+/// single token. The table's commonest tokens stand in where all of them are silent. From the table nothing is taken
+/// whose chance is below `least`.
+pub(crate) fn blend(
+    overlay: &Overlay,
+    table: Option<&StaticTable>,
+    last: &[Token],
+    least: f32,
+    mixture: &mut Mixture,
+) {
+    mixture.clear();
+    for suffix in Suffix::all(last) {
+        let known = suffix == Suffix::EMPTY && !mixture.successors().is_empty();
+        if known || mixture.is_complete() {
+            break;
         }
-        &mut self.successors
-    }
-
-    /// Gives a row its part of the rest.
-    fn add(&mut self, row: impl Iterator<Item = (Token, f32)>) {
-        let share = self.rest;
-        for (token, chance) in row {
-            let chance = share * chance;
-            self.rest -= chance;
-            self.raise(token, chance);
-        }
-    }
-
-    fn raise(&mut self, token: Token, chance: f32) {
-        let index = token as usize;
-        if index >= self.places.len() {
-            self.places.resize(index + 1, 0);
-        }
-        match self.successors.get_mut(self.places[index] as usize) {
-            Some(successor) if successor.token == token => successor.chance += chance,
-            _ => {
-                self.places[index] = self.successors.len() as u32;
-                self.successors.push(Successor { token, chance });
-            }
+        let row = overlay.successors(suffix);
+        let doubted = DOUBT + row.iter().map(|&(_, weight)| weight).sum::<f32>();
+        mixture.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
+        if let Some(table) = table {
+            let least = least / mixture.rest();
+            let row = table.successors(suffix);
+            mixture.add(row.take_while(|&(_, chance)| chance >= least));
         }
     }
 }
@@ -85,6 +42,7 @@ impl Blend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranking::Successor;
     use crate::trigram::{Pruning, TableBuilder};
 
     fn overlay(tokens: &[Token]) -> Overlay {
@@ -146,18 +104,20 @@ mod tests {
                 &[(1, 0.14), (2, 0.21), (6, 0.14), (7, 0.07), (8, 0.07)],
             ),
         ];
-        let mut blend = Blend::default();
+        let mut mixture = Mixture::default();
         for (own, corpus, last, want) in cases {
-            assert_close(blend.of(own, corpus, last, 0.0), want);
+            blend(own, corpus, last, 0.0, &mut mixture);
+            assert_close(mixture.successors(), want);
         }
     }
 
     #[test]
     fn the_unlikely_is_not_taken_from_the_table() {
         let corpus = table(&[1, 2, 6, 1, 2, 6, 7, 2, 8]);
-        let mut blend = Blend::default();
-        let taken = blend.of(&Overlay::default(), Some(&corpus), &[1, 2], 0.1);
+        let mut mixture = Mixture::default();
+        let own = Overlay::default();
+        blend(&own, Some(&corpus), &[1, 2], 0.1, &mut mixture);
         // The single token's row would give 6 its 0.13 of the rest, but no 0.1 of 1 is left for 8.
-        assert_close(taken, &[(6, 0.80)]);
+        assert_close(mixture.successors(), &[(6, 0.80)]);
     }
 }

@@ -8,10 +8,7 @@
 
 mod blend;
 mod builder;
-mod filter;
-mod maker;
 mod overlay;
-mod ranking;
 mod suffix;
 mod table;
 
@@ -20,29 +17,23 @@ use foretoken_model::{SeqId, Token};
 use rustc_hash::FxHashMap;
 
 use crate::drafter::{Context, Drafter};
-use crate::tree::DraftTree;
-use blend::Blend;
+use crate::maker::Maker;
+use crate::mixture::Mixture;
+use crate::ranking::Ranking;
+use crate::tree::{DraftTree, Node};
+use blend::blend;
 pub use builder::{BuildError, Pruning, TableBuilder};
-use maker::Maker;
 use overlay::Overlay;
-use ranking::Ranking;
 pub use table::{StaticTable, TableError};
 
 const NAME: &str = "trigram";
-
-/// A token that may come next.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Successor {
-    pub(crate) token: Token,
-    pub(crate) chance: f32,
-}
 
 /// Drafts by tri-grams.
 #[derive(Debug)]
 pub struct Trigram {
     table: Option<StaticTable>,
     overlays: FxHashMap<SeqId, Overlay>,
-    blend: Blend,
+    mixture: Mixture,
     maker: Maker,
 }
 
@@ -52,7 +43,7 @@ impl Trigram {
         Self {
             table,
             overlays: FxHashMap::default(),
-            blend: Blend::default(),
+            mixture: Mixture::default(),
             maker: Maker::default(),
         }
     }
@@ -61,11 +52,27 @@ impl Trigram {
         let overlay = self.overlays.entry(context.seq).or_default();
         overlay.learn(context.tokens);
         let ranking = Ranking::new(context.sampling);
+        let (table, mixture) = (self.table.as_ref(), &mut self.mixture);
         self.maker
-            .make(context, NAME, |last, position, least, guesses| {
-                let blend = self.blend.of(overlay, self.table.as_ref(), last, least);
-                ranking.rank(blend, position, guesses);
+            .make(context, NAME, |tree, node, least, guesses| {
+                let token = tree.tokens()[node];
+                let last: &[Token] = match token_before(tree, node, context.tokens) {
+                    Some(before) => &[before, token],
+                    None => &[token],
+                };
+                blend(overlay, table, last, least, mixture);
+                let position = context.tokens.len() + tree.depth(node);
+                ranking.rank(mixture.successors(), position, guesses);
             })
+    }
+}
+
+/// The token before a node's own; none at the beginning of a text.
+fn token_before(tree: &DraftTree, node: Node, tokens: &[Token]) -> Option<Token> {
+    if node == DraftTree::ROOT {
+        tokens.iter().nth_back(1).copied()
+    } else {
+        Some(tree.tokens()[tree.parents()[node]])
     }
 }
 
@@ -88,7 +95,6 @@ mod tests {
     use foretoken_model::{Noise, SamplingParams};
 
     use super::*;
-    use crate::tree::Node;
 
     const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
 

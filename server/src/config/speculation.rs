@@ -13,7 +13,7 @@ use crate::validation::MAX_DRAFT_TOKENS;
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Speculation (changes the speed, never the text)")]
 pub struct SpeculationOptions {
-    /// Who guesses the next tokens: a table of what follows what, the text so far, or nobody
+    /// Who guesses the next tokens: a table of what follows what, the text so far, a corpus, or nobody
     #[arg(
         long, env = "FORETOKEN_DRAFTER", value_name = "NAME", value_parser = DRAFTERS,
         default_value = "trigram"
@@ -28,6 +28,15 @@ pub struct SpeculationOptions {
         hide_short_help = true
     )]
     pub trigram_table: Option<PathBuf>,
+
+    /// The infini drafter's corpus; without one there is no such drafter
+    #[arg(
+        long,
+        env = "FORETOKEN_INFINI_CORPUS",
+        value_name = "PATH",
+        hide_short_help = true
+    )]
+    pub infini_corpus: Option<PathBuf>,
 
     /// Tokens guessed for a request in one step, at most; 0 guesses none, 63 is the limit
     #[arg(
@@ -59,7 +68,7 @@ pub struct SpeculationOptions {
 }
 
 /// Names that `--drafter` takes.
-const DRAFTERS: [&str; 3] = ["trigram", "lookup", "none"];
+const DRAFTERS: [&str; 4] = ["trigram", "lookup", "infini", "none"];
 
 fn draft_count(least: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=MAX_DRAFT_TOKENS as u64)
@@ -81,6 +90,9 @@ impl SpeculationOptions {
             return Err(format!(
                 "--min-draft-tokens is {min}, more than --max-draft-tokens, which is {max}"
             ));
+        }
+        if self.drafter == "infini" && self.infini_corpus.is_none() {
+            return Err("the drafter infini needs a corpus: --infini-corpus PATH".to_owned());
         }
         Ok(())
     }

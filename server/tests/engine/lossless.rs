@@ -2,15 +2,16 @@
 //! much, whoever else is in the batch, and however the prompt is cut. Lists and bits are equal; there is no tolerance.
 
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
+use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Drafter, Lookup, Trigram};
+use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     Dtype, LoadOptions, LoadedModel, Logprobs, ModelSource, SamplingParams, Token, Tokenizer,
 };
 use foretoken_server::engine::BLOCK_SIZE;
 
-const DRAFTERS: [&str; 7] = [
-    "none", "trigram", "lookup", "wrong", "right", "hidden", "mix",
+const DRAFTERS: [&str; 8] = [
+    "none", "trigram", "lookup", "infini", "wrong", "right", "hidden", "mix",
 ];
 const BUDGETS: [usize; 4] = [1, 4, 16, 63];
 const TEMPERATURES: [f32; 4] = [0.0, 0.7, 1.0, 1.3];
@@ -195,10 +196,24 @@ impl Bench {
         vec![
             Box::new(Trigram::new(self.table())),
             Box::new(Lookup::default()),
+            Box::new(Infini::new(self.corpus(&sequences))),
             prophet("right", Prophecy::Right),
             prophet("wrong", Prophecy::Wrong),
             prophet("hidden", Prophecy::Hidden),
         ]
+    }
+
+    /// A corpus that knows every other sequence, and the halves of the others in the wrong order.
+    fn corpus(&self, sequences: &[Vec<Token>]) -> Corpus {
+        let mut builder = SuffixArrayBuilder::new(self.vocab_size, 0).unwrap();
+        for (index, sequence) in sequences.iter().enumerate() {
+            let mut document = sequence.clone();
+            document.rotate_left(index % 2 * sequence.len() / 2);
+            builder.push_document(&document).unwrap();
+        }
+        let mut bytes = Vec::new();
+        builder.write(&mut bytes).unwrap();
+        Corpus::new(bytes, self.vocab_size, 0).unwrap()
     }
 
     /// The table beside the model, if it has one.
@@ -223,7 +238,7 @@ impl Bench {
                 None,
                 Some("trigram"),
                 Some("lookup"),
-                Some("wrong"),
+                Some("infini"),
                 Some("right"),
                 Some("hidden"),
             ][index % 6],
@@ -257,7 +272,7 @@ impl Bench {
             self.check_counters(drafter(index), budget, got);
         }
         // Something repeats in the crowd's prompts.
-        if cell.crowd == 1 && ["trigram", "lookup"].contains(&DRAFTERS[cell.drafter]) {
+        if cell.crowd == 1 && ["trigram", "lookup", "infini"].contains(&DRAFTERS[cell.drafter]) {
             let num_draft_tokens: usize = got.iter().map(|got| got.stats.num_draft_tokens).sum();
             assert!(num_draft_tokens > 0, "{cell:?}: nothing was drafted");
         }

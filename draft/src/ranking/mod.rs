@@ -1,9 +1,17 @@
 //! Which guesses come first, and how likely each is to be what the target says.
 
-use foretoken_model::{Noise, SamplingParams};
+mod filter;
 
-use super::Successor;
-use super::filter::filter;
+use foretoken_model::{Noise, SamplingParams, Token};
+
+use filter::filter;
+
+/// A token that may come next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Successor {
+    pub(crate) token: Token,
+    pub(crate) chance: f32,
+}
 
 /// Guesses that are kept of those at one token.
 pub(crate) const MAX_CHILDREN: usize = 8;
@@ -132,7 +140,7 @@ fn sum(guesses: impl Iterator<Item = Successor>) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{Sampler, Token};
+    use foretoken_model::Sampler;
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 
 use foretoken_model::Token;
 
-use super::Successor;
 use crate::drafter::Context;
+use crate::ranking::Successor;
 use crate::tree::{DraftTree, Node};
 
 /// Less likely nodes are not drafted: no budget pays for them.
@@ -33,8 +33,8 @@ struct OpenNode {
 impl Maker {
     /// Grows one tree in the name of `source`.
     ///
-    /// `guess(last, position, least, guesses)` says what may stand at `position` after `last`, the last two tokens or
-    /// the only one there is: a few guesses, no token twice, each with its chance; one below `least` is of no use.
+    /// `guess(tree, node, least, guesses)` says what may follow `node`, the latest of the tree: a few guesses, no token
+    /// twice, each with its chance; one below `least` is of no use. A node is asked about after its parent.
     ///
     /// Chances are at most 1, so nodes come in the order of falling survival and none before its parent: cutting the
     /// tree off keeps the best.
@@ -42,7 +42,7 @@ impl Maker {
         &mut self,
         context: &Context<'_>,
         source: &'static str,
-        mut guess: impl FnMut(&[Token], usize, f32, &mut Vec<Successor>),
+        mut guess: impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>),
     ) -> DraftTree {
         let tokens = context.tokens;
         let mut tree = DraftTree::new(tokens[tokens.len() - 1]);
@@ -50,16 +50,9 @@ impl Maker {
         self.open.clear();
         self.num_opened = 0;
         while tree.num_draft_tokens() < context.max_draft_tokens {
-            let depth = tree.depth(node);
-            if depth < context.max_draft_depth {
-                let token = tree.tokens()[node];
-                let last: &[Token] = match token_before(&tree, node, tokens) {
-                    Some(before) => &[before, token],
-                    None => &[token],
-                };
+            if tree.depth(node) < context.max_draft_depth {
                 let survival = tree.survival()[node];
-                let least = MIN_SURVIVAL / survival;
-                guess(last, tokens.len() + depth, least, &mut self.guesses);
+                guess(&tree, node, MIN_SURVIVAL / survival, &mut self.guesses);
                 self.open(node, survival);
             }
             let Some(next) = self.open.pop() else { break };
@@ -85,15 +78,6 @@ impl Maker {
                 self.num_opened += 1;
             }
         }
-    }
-}
-
-/// The token before a node's own; none at the beginning of a text.
-fn token_before(tree: &DraftTree, node: Node, tokens: &[Token]) -> Option<Token> {
-    if node == DraftTree::ROOT {
-        tokens.iter().nth_back(1).copied()
-    } else {
-        Some(tree.tokens()[tree.parents()[node]])
     }
 }
 
@@ -130,7 +114,7 @@ mod tests {
         maker: &mut Maker,
         tokens: &[Token],
         (max_draft_tokens, max_draft_depth): (usize, usize),
-        guess: impl FnMut(&[Token], usize, f32, &mut Vec<Successor>),
+        guess: impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>),
     ) -> DraftTree {
         let context = Context {
             seq: SeqId(1),
@@ -142,9 +126,10 @@ mod tests {
         maker.make(&context, "test", guess)
     }
 
-    /// Guesses that depend on the last tokens alone: `num` of them, their chances from a hash, 1 at the most.
-    fn arbitrary(salt: u32, num: u32) -> impl FnMut(&[Token], usize, f32, &mut Vec<Successor>) {
-        move |last, _, _, guesses| {
+    /// Guesses that depend on token and depth alone: `num` of them, their chances from a hash, 1 at the most.
+    fn arbitrary(salt: u32, num: u32) -> impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>) {
+        move |tree, node, _, guesses| {
+            let last = [tree.tokens()[node], tree.depth(node) as Token];
             let hash = last.iter().fold(salt, |hash, &token| {
                 (hash ^ token).wrapping_mul(0x9e37_79b1)
             });
@@ -159,8 +144,8 @@ mod tests {
     #[test]
     fn the_likeliest_node_comes_next_wherever_it_hangs() {
         // 1 -> 2 (.6) or 3 (.3); 2 -> 4 (.4); 4 -> 5 (1); 3 -> 6 (.9)
-        let guess = |last: &[Token], _: usize, _: f32, guesses: &mut Vec<Successor>| {
-            let next: &[(Token, f32)] = match last[last.len() - 1] {
+        let guess = |tree: &DraftTree, node: Node, _: f32, guesses: &mut Vec<Successor>| {
+            let next: &[(Token, f32)] = match tree.tokens()[node] {
                 1 => &[(2, 0.6), (3, 0.3)],
                 2 => &[(4, 0.4)],
                 3 => &[(6, 0.9)],
@@ -189,35 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_asked_for_with_the_last_two_tokens_and_their_place() {
+    fn guesses_are_asked_for_at_the_latest_node_where_there_is_room() {
         let mut asked = Vec::new();
-        make(
-            &mut Maker::default(),
-            &[7, 8, 9],
-            (3, 3),
-            |last, position, _, guesses| {
-                asked.push((last.to_vec(), position));
-                guesses.clear();
-                guesses.push(Successor {
-                    token: 10 + position as Token,
-                    chance: 0.5,
-                });
-            },
-        );
-        assert_eq!(
-            asked,
-            [(vec![8, 9], 3), (vec![9, 13], 4), (vec![13, 14], 5)]
-        );
-        let mut asked = Vec::new();
-        make(
-            &mut Maker::default(),
-            &[7],
-            (1, 1),
-            |last, position, _, _| {
-                asked.push((last.to_vec(), position));
-            },
-        );
-        assert_eq!(asked, [(vec![7], 1)], "the only token there is");
+        let guess = |tree: &DraftTree, node: Node, _: f32, guesses: &mut Vec<Successor>| {
+            asked.push((node, tree.num_nodes()));
+            guesses.clear();
+            let token = 10 + node as Token;
+            guesses.push(Successor { token, chance: 0.5 });
+        };
+        let tree = make(&mut Maker::default(), &[7, 8, 9], (3, 3), guess);
+        assert_eq!(tree.tokens(), [9, 10, 11, 12]);
+        assert_eq!(asked, [(0, 1), (1, 2), (2, 3)]);
     }
 
     proptest! {

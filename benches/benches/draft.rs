@@ -1,0 +1,213 @@
+//! What a tree of 32 guesses costs, by drafter and by length of the context.
+//!
+//! `cargo bench -p foretoken-benches --bench draft [-- --tokens N]`
+//!
+//! Contexts are the workloads' text, one token longer at each call, as in a request that decodes. The corpus of `infini`
+//! is pieces of the same text, each copied from a random place where the last token of the one before stands: long
+//! matches occur, and all that goes on in more than one way goes on in many.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
+use foretoken_draft::trigram::StaticTable;
+use foretoken_draft::{Context, Drafter, Infini, Lookup, Trigram};
+use foretoken_model::{Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+const CONTEXTS: [usize; 3] = [512, 2_048, 8_192];
+const TEMPERATURES: [f32; 2] = [0.0, 1.0];
+const WORKLOADS: [&str; 4] = [
+    "novels.txt",
+    "spec_bench.jsonl",
+    "copy.jsonl",
+    "gsm8k.jsonl",
+];
+const CALLS: usize = 256;
+const REPETITIONS: usize = 3;
+const DRAFT_TOKENS: usize = 32;
+const DOCUMENT: usize = 2_000;
+
+/// Measures the drafters that use no model.
+#[derive(Parser)]
+struct Options {
+    /// Tokens of the corpus
+    #[arg(long, default_value_t = 50_000_000)]
+    tokens: usize,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What tokens are tokens of.
+struct Vocabulary {
+    source: ModelSource,
+    tokenizer: Tokenizer,
+    size: usize,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let source = ModelSource::demo();
+    let vocabulary = Vocabulary {
+        tokenizer: Tokenizer::from_bytes(&source.read("tokenizer.json")?)?,
+        size: Config::from_json(&source.read("config.json")?)?.vocab_size,
+        source,
+    };
+    let text = vocabulary.text()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("corpus.fts");
+    build(&vocabulary, &text, options.tokens, &file)?;
+
+    println!(
+        "\nµs per tree of up to {DRAFT_TOKENS} nodes (mean of {CALLS} calls, best of {REPETITIONS} runs)\n"
+    );
+    let columns = CONTEXTS
+        .map(|context| format!(" {context} tokens |"))
+        .concat();
+    println!("| drafter | T |{columns} nodes |");
+    println!("| --- | --: |{} --: |", " --: |".repeat(CONTEXTS.len()));
+    let drafters: [Box<dyn Drafter>; 3] = [
+        Box::new(Lookup::new()),
+        Box::new(Trigram::new(Some(vocabulary.table()?))),
+        Box::new(Infini::new(vocabulary.corpus(&file)?)),
+    ];
+    for mut drafter in drafters {
+        for temperature in TEMPERATURES {
+            let mut row = format!("| {} | {temperature} |", drafter.name());
+            let mut nodes = 0.0;
+            for context in CONTEXTS {
+                let (time, mean_nodes) = fastest(drafter.as_mut(), &text, context, temperature)?;
+                row += &format!(" {:.1} |", time.as_secs_f64() * 1e6);
+                nodes = mean_nodes;
+            }
+            println!("{row} {nodes:.1} |");
+        }
+    }
+    Ok(())
+}
+
+impl Vocabulary {
+    /// Text to be continued.
+    fn text(&self) -> Result<Vec<Token>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+        let mut text = Vec::new();
+        for name in WORKLOADS {
+            let content = std::fs::read_to_string(folder.join(name)).context(name)?;
+            text.extend(self.tokenizer.encode(&content, false)?);
+        }
+        let needed = CONTEXTS[CONTEXTS.len() - 1] + CALLS;
+        ensure!(
+            text.len() >= needed,
+            "{} tokens of text, {needed} needed",
+            text.len()
+        );
+        Ok(text)
+    }
+
+    fn table(&self) -> Result<StaticTable> {
+        let bytes = self.source.read("trigram.ftt")?;
+        Ok(StaticTable::new(
+            bytes,
+            self.size,
+            self.tokenizer.fingerprint(),
+        )?)
+    }
+
+    fn corpus(&self, path: &Path) -> Result<Corpus> {
+        let started = Instant::now();
+        let file = MappedFile::open(path)?;
+        let corpus = Corpus::new(file, self.size, self.tokenizer.fingerprint())?;
+        let opened = started.elapsed();
+        corpus.verify()?;
+        let (opened, verified) = (opened.as_secs_f64() * 1e3, started.elapsed().as_secs_f64());
+        eprintln!("opened in {opened:.2} ms, verified in {verified:.2} s");
+        Ok(corpus)
+    }
+}
+
+/// Writes a corpus of `num_tokens` made of `text`.
+fn build(vocabulary: &Vocabulary, text: &[Token], num_tokens: usize, path: &Path) -> Result<()> {
+    let mut builder = SuffixArrayBuilder::new(vocabulary.size, vocabulary.tokenizer.fingerprint())?;
+    let mut places = vec![Vec::new(); vocabulary.size];
+    for (place, &token) in text[..text.len() - 1].iter().enumerate() {
+        places[token as usize].push(place);
+    }
+    let mut random = SmallRng::seed_from_u64(7);
+    let mut document = vec![text[0]];
+    while builder.num_tokens() < num_tokens {
+        let mut place = random.random_range(0..text.len() - 1);
+        while document.len() < DOCUMENT {
+            document.push(text[place + 1]);
+            place += 1;
+            let ways = &places[text[place] as usize];
+            if place + 1 == text.len() || ways.is_empty() {
+                place = random.random_range(0..text.len() - 1);
+            } else if random.random_ratio(1, 6) {
+                place = ways[random.random_range(0..ways.len())];
+            }
+        }
+        builder.push_document(&document)?;
+        document.clear();
+    }
+    let started = Instant::now();
+    let num_tokens = builder.num_tokens();
+    builder.write(&mut BufWriter::new(File::create(path)?))?;
+    let (seconds, bytes) = (started.elapsed().as_secs_f64(), path.metadata()?.len());
+    eprintln!("{num_tokens} tokens sorted and written in {seconds:.1} s, {bytes} bytes");
+    Ok(())
+}
+
+/// The time of a call and the size of its tree.
+fn fastest(
+    drafter: &mut dyn Drafter,
+    text: &[Token],
+    context: usize,
+    temperature: f32,
+) -> Result<(Duration, f64)> {
+    let mut best = (Duration::MAX, 0.0);
+    for _ in 0..REPETITIONS {
+        let run = measure(drafter, text, context, temperature)?;
+        if run.0 < best.0 {
+            best = run;
+        }
+    }
+    Ok(best)
+}
+
+/// Mean time and nodes of calls at growing contexts, the prompt's own left out.
+fn measure(
+    drafter: &mut dyn Drafter,
+    text: &[Token],
+    context: usize,
+    temperature: f32,
+) -> Result<(Duration, f64)> {
+    let sampling = SamplingParams {
+        temperature,
+        seed: 7,
+        ..SamplingParams::greedy()
+    };
+    let mut nodes = 0;
+    let mut started = Instant::now();
+    for call in 0..=CALLS {
+        if call == 1 {
+            (nodes, started) = (0, Instant::now());
+        }
+        let context = Context {
+            seq: SeqId(1),
+            tokens: &text[..context + call],
+            sampling: &sampling,
+            max_draft_tokens: DRAFT_TOKENS,
+            max_draft_depth: DRAFT_TOKENS,
+        };
+        nodes += drafter.propose(&[context])?[0].num_draft_tokens();
+    }
+    let time = started.elapsed() / CALLS as u32;
+    drafter.forget(SeqId(1));
+    Ok((time, nodes as f64 / CALLS as f64))
+}

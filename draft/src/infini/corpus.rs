@@ -1,0 +1,337 @@
+//! The corpus: tokens, and their suffixes in order.
+//!
+//! The file, little-endian throughout, is read in place:
+//!
+//! ```text
+//! "FTS1"       magic and version
+//! u32          vocab_size of the model whose tokens these are
+//! u64          fingerprint of its tokenizer
+//! u64          num_tokens, separators included
+//! u64          xxh3 of all before it
+//! [u16 | u32]  tokens: u16 where vocab_size is below 2^16; vocab_size itself stands behind each document
+//! [u32]        the suffix array: where the suffixes of `tokens` begin, in their order
+//! u64          xxh3 of all before it
+//! ```
+//!
+//! Opening reads the header alone, however large the file; [`Corpus::verify`] reads all. Until somebody calls it, and
+//! since a checksum can be forged, nothing is believed of the sections but their lengths.
+
+use std::fmt;
+use std::ops::Deref;
+
+use foretoken_model::Token;
+use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::index::{Index, Tokens};
+
+/// What a file starts with.
+pub(crate) const MAGIC: [u8; 4] = *b"FTS1";
+
+/// Larger vocabularies have tokens that are stored in 4 bytes.
+const MAX_NARROW_VOCAB_SIZE: Token = u16::MAX as Token;
+
+pub(crate) const HEADER: usize = 32;
+const CHECKSUM: usize = 8;
+const SUFFIX: usize = 4;
+
+/// A corpus that [`SuffixArrayBuilder`](super::SuffixArrayBuilder) wrote, in a mapped file or in memory.
+pub struct Corpus {
+    bytes: Box<dyn Deref<Target = [u8]> + Send>,
+    header: Header,
+}
+
+/// Why bytes are not the corpus that is wanted.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum CorpusError {
+    /// Shorter than any corpus.
+    #[error("corpus: {found} bytes, where header and checksum alone take {}", HEADER + CHECKSUM)]
+    Short {
+        /// Bytes there are.
+        found: usize,
+    },
+    /// Something else, or another version.
+    #[error("corpus: it starts with {found:02x?}, not with {MAGIC:02x?}")]
+    Magic {
+        /// The first bytes.
+        found: [u8; 4],
+    },
+    /// A damaged header.
+    #[error("corpus: its header hashes to {found:#018x}, not to {expected:#018x}")]
+    Header {
+        /// What the header hashes to.
+        found: u64,
+        /// What the file says.
+        expected: u64,
+    },
+    /// Cut off, or with something behind it.
+    #[error("corpus: {found} bytes, where {num_tokens} tokens take {expected}")]
+    Length {
+        /// Bytes there are.
+        found: usize,
+        /// Bytes there should be.
+        expected: u128,
+        /// Tokens that the header promises.
+        num_tokens: u64,
+    },
+    /// More tokens than the suffix array can name.
+    #[error("corpus: {num_tokens} tokens, where 2^32 - 1 can be read")]
+    Size {
+        /// Tokens that the header promises.
+        num_tokens: u64,
+    },
+    /// Built for other tokens.
+    #[error(
+        "corpus: built for {} tokens of tokenizer {:#018x}, not for {} of {:#018x}",
+        found.0, found.1, expected.0, expected.1
+    )]
+    Vocabulary {
+        /// The corpus's `vocab_size` and fingerprint.
+        found: (u32, u64),
+        /// Those that are wanted.
+        expected: (usize, u64),
+    },
+    /// Damaged.
+    #[error("corpus: its bytes hash to {found:#018x}, not to {expected:#018x}")]
+    Checksum {
+        /// What the bytes hash to.
+        found: u64,
+        /// What the file says.
+        expected: u64,
+    },
+}
+
+impl Corpus {
+    /// Reads `bytes` in place. `vocab_size` is that of the model that is served, `fingerprint` that of its tokenizer.
+    pub fn new(
+        bytes: impl Deref<Target = [u8]> + Send + 'static,
+        vocab_size: usize,
+        fingerprint: u64,
+    ) -> Result<Self, CorpusError> {
+        let header = Header::read(&bytes)?;
+        let found = (header.vocab_size, header.fingerprint);
+        if (found.0 as usize, found.1) != (vocab_size, fingerprint) {
+            let expected = (vocab_size, fingerprint);
+            return Err(CorpusError::Vocabulary { found, expected });
+        }
+        Ok(Self {
+            bytes: Box::new(bytes),
+            header,
+        })
+    }
+
+    /// Compares all bytes with their checksum; some seconds for each gigabyte of a file that is not cached.
+    pub fn verify(&self) -> Result<(), CorpusError> {
+        let (content, checksum) = self.bytes.split_at(self.bytes.len() - CHECKSUM);
+        let found = xxh3_64(content);
+        let expected = u64::from_le_bytes(array(checksum, 0));
+        match found == expected {
+            true => Ok(()),
+            false => Err(CorpusError::Checksum { found, expected }),
+        }
+    }
+
+    /// Tokens, and a separator for each document.
+    pub fn num_tokens(&self) -> usize {
+        self.header.num_tokens as usize
+    }
+
+    /// What is searched.
+    pub(crate) fn index(&self) -> Index<'_> {
+        let num_tokens = self.num_tokens();
+        let token_size = token_size(self.header.vocab_size);
+        let (tokens, rest) = self.bytes[HEADER..].split_at(num_tokens * token_size);
+        let tokens = match token_size {
+            2 => Tokens::Narrow(tokens.as_chunks().0),
+            _ => Tokens::Wide(tokens.as_chunks().0),
+        };
+        let suffixes = &rest.as_chunks().0[..num_tokens];
+        Index::new(self.header.vocab_size, tokens, suffixes)
+    }
+}
+
+impl fmt::Debug for Corpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Corpus")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a file says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) vocab_size: u32,
+    pub(crate) fingerprint: u64,
+    pub(crate) num_tokens: u64,
+}
+
+impl Header {
+    /// As it is stored.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(self.vocab_size.to_le_bytes());
+        bytes.extend(self.fingerprint.to_le_bytes());
+        bytes.extend(self.num_tokens.to_le_bytes());
+        bytes.extend(xxh3_64(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// Checks the header, and that the file is as long as it promises.
+    fn read(bytes: &[u8]) -> Result<Self, CorpusError> {
+        let found = bytes.len();
+        if found < HEADER + CHECKSUM {
+            return Err(CorpusError::Short { found });
+        }
+        let magic = array(bytes, 0);
+        if magic != MAGIC {
+            return Err(CorpusError::Magic { found: magic });
+        }
+        let (content, checksum) = bytes[..HEADER].split_at(HEADER - CHECKSUM);
+        let (hash, expected) = (xxh3_64(content), u64::from_le_bytes(array(checksum, 0)));
+        if hash != expected {
+            let found = hash;
+            return Err(CorpusError::Header { found, expected });
+        }
+        let header = Self {
+            vocab_size: u32::from_le_bytes(array(bytes, 4)),
+            fingerprint: u64::from_le_bytes(array(bytes, 8)),
+            num_tokens: u64::from_le_bytes(array(bytes, 16)),
+        };
+        let num_tokens = header.num_tokens;
+        let expected = header.file_size();
+        if found as u128 != expected {
+            return Err(CorpusError::Length {
+                found,
+                expected,
+                num_tokens,
+            });
+        }
+        if num_tokens > u64::from(u32::MAX) {
+            return Err(CorpusError::Size { num_tokens });
+        }
+        Ok(header)
+    }
+
+    /// 128 bits, since a header may promise anything.
+    fn file_size(&self) -> u128 {
+        let entry = token_size(self.vocab_size) + SUFFIX;
+        (HEADER + CHECKSUM) as u128 + u128::from(self.num_tokens) * entry as u128
+    }
+}
+
+/// Bytes of a stored token.
+pub(crate) fn token_size(vocab_size: Token) -> usize {
+    if vocab_size <= MAX_NARROW_VOCAB_SIZE {
+        2
+    } else {
+        4
+    }
+}
+
+/// The N bytes from `at` on; the caller has checked that they are there.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|i| bytes[at + i])
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::super::SuffixArrayBuilder;
+    use super::*;
+
+    /// The file of some documents.
+    pub(crate) fn file(vocab_size: usize, documents: &[Vec<Token>]) -> Vec<u8> {
+        let mut builder = SuffixArrayBuilder::new(vocab_size, 7).unwrap();
+        for document in documents {
+            builder.push_document(document).unwrap();
+        }
+        let mut bytes = Vec::new();
+        builder.write(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// A valid header and checksum, whatever else it says.
+    pub(crate) fn forged(vocab_size: u32, num_tokens: u64, sections: &[u8]) -> Vec<u8> {
+        let header = Header {
+            vocab_size,
+            fingerprint: 7,
+            num_tokens,
+        };
+        let mut bytes = header.to_bytes();
+        bytes.extend(sections);
+        bytes.extend(xxh3_64(&bytes).to_le_bytes());
+        bytes
+    }
+
+    fn refused(bytes: Vec<u8>) -> CorpusError {
+        Corpus::new(bytes, 10, 7).unwrap_err()
+    }
+
+    #[test]
+    fn small_vocabularies_take_six_bytes_a_token_and_large_ones_eight() {
+        for (vocab_size, size) in [(10, 6), (65_535, 6), (65_536, 8), (200_000, 8)] {
+            let last = vocab_size as Token - 1;
+            let bytes = file(vocab_size, &[vec![1, last], vec![last]]);
+            assert_eq!(bytes.len(), 40 + 5 * size, "{vocab_size}");
+            let corpus = Corpus::new(bytes, vocab_size, 7).unwrap();
+            assert_eq!(corpus.num_tokens(), 5);
+            assert_eq!(corpus.verify(), Ok(()));
+            assert_eq!(corpus.index().find(&[last]).len(), 2);
+            assert_eq!(corpus.index().find(&[1, last]).len(), 1);
+        }
+        let nothing = Corpus::new(file(10, &[]), 10, 7).unwrap();
+        assert_eq!((nothing.num_tokens(), nothing.verify()), (0, Ok(())));
+    }
+
+    #[test]
+    fn what_is_not_the_corpus_is_refused_with_its_numbers() {
+        let good = file(10, &[vec![1, 2, 3]]);
+        let found = 39;
+        assert_eq!(
+            refused(good[..found].to_vec()),
+            CorpusError::Short { found }
+        );
+        let other = [b"FTS2", &good[4..]].concat();
+        assert_eq!(refused(other), CorpusError::Magic { found: *b"FTS2" });
+        let length = CorpusError::Length {
+            found: 63,
+            expected: 64,
+            num_tokens: 4,
+        };
+        assert_eq!(refused(good[..63].to_vec()), length);
+        let num_tokens = u64::MAX;
+        assert!(
+            matches!(refused(forged(10, num_tokens, &[])), CorpusError::Length { expected, .. } if expected > 1 << 64)
+        );
+        for index in 4..good.len() {
+            let mut damaged = good.clone();
+            damaged[index] ^= 1;
+            let error = match Corpus::new(damaged, 10, 7) {
+                Err(error) => {
+                    assert!(matches!(error, CorpusError::Header { .. }), "byte {index}");
+                    continue;
+                }
+                Ok(corpus) => corpus.verify().unwrap_err(),
+            };
+            assert!(
+                index >= HEADER && matches!(error, CorpusError::Checksum { .. }),
+                "byte {index}"
+            );
+        }
+        let found = (10, 7);
+        for expected in [(11, 7), (10, 8)] {
+            let error = Corpus::new(good.clone(), expected.0, expected.1).unwrap_err();
+            assert_eq!(error, CorpusError::Vocabulary { found, expected });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), valid in 0..5_usize) {
+            let start: Vec<u8> = MAGIC.into_iter().take(valid).chain(bytes).collect();
+            prop_assert!(Corpus::new(start, 10, 7).is_err());
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One distribution out of several, the better informed before the others.
+
+use foretoken_model::Token;
+
+use crate::ranking::Successor;
+
+/// A rest too small to be shared out.
+const NEGLIGIBLE: f32 = 0.02;
+
+/// What may follow, by a drafter's own reckoning: no token twice, in no order, each with a chance; those of all other
+/// tokens together are the rest.
+#[derive(Debug)]
+pub(crate) struct Mixture {
+    successors: Vec<Successor>,
+    /// What the chances leave of 1.
+    rest: f32,
+    /// The place of each token among the successors, where that place holds it: a sparse set (Briggs and Torczon),
+    /// which need not be cleared.
+    places: Vec<u32>,
+}
+
+impl Default for Mixture {
+    fn default() -> Self {
+        Self {
+            successors: Vec::new(),
+            rest: 1.0,
+            places: Vec::new(),
+        }
+    }
+}
+
+impl Mixture {
+    /// Forgets all chances.
+    pub(crate) fn clear(&mut self) {
+        self.successors.clear();
+        self.rest = 1.0;
+    }
+
+    /// Adds a distribution: it gets its part of the rest.
+    pub(crate) fn add(&mut self, distribution: impl Iterator<Item = (Token, f32)>) {
+        let share = self.rest;
+        for (token, chance) in distribution {
+            let chance = share * chance;
+            self.rest -= chance;
+            self.raise(token, chance);
+        }
+    }
+
+    /// What the chances leave of 1.
+    pub(crate) fn rest(&self) -> f32 {
+        self.rest
+    }
+
+    /// True if another distribution would change next to nothing.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.rest < NEGLIGIBLE
+    }
+
+    /// The tokens and their chances; they may be reordered.
+    pub(crate) fn successors(&mut self) -> &mut Vec<Successor> {
+        &mut self.successors
+    }
+
+    fn raise(&mut self, token: Token, chance: f32) {
+        let index = token as usize;
+        if index >= self.places.len() {
+            self.places.resize(index + 1, 0);
+        }
+        match self.successors.get_mut(self.places[index] as usize) {
+            Some(successor) if successor.token == token => successor.chance += chance,
+            _ => {
+                self.places[index] = self.successors.len() as u32;
+                self.successors.push(Successor { token, chance });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_distribution_takes_its_part_of_the_rest_and_no_token_stands_twice() {
+        let mut mixture = Mixture::default();
+        for _ in 0..2 {
+            mixture.clear();
+            mixture.add([(7, 0.5), (3, 0.25)].into_iter());
+            mixture.add([(3, 0.5)].into_iter());
+            let got = mixture.successors();
+            let want = [(7, 0.5), (3, 0.375)].map(|(token, chance)| Successor { token, chance });
+            assert_eq!(got[..], want);
+            assert_eq!((mixture.rest(), mixture.is_complete()), (0.125, false));
+            mixture.add([(1, 0.9)].into_iter());
+            assert!(mixture.is_complete());
+        }
+    }
+}
