@@ -18,6 +18,12 @@ const SIZES: [usize; 10] = [1, 2, 4, 6, 8, 12, 16, 24, 32, 64];
 const SHORT_CONTEXT: usize = 64;
 const LONG_CONTEXT: usize = 1024;
 
+/// Rows of those over the long one.
+const LONG_SIZES: [usize; 2] = [1, 16];
+
+/// Times that each is timed, at most.
+const MOST_ROUNDS: usize = 15;
+
 /// The model that decides, and its cache.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -59,8 +65,7 @@ impl Target {
         }
     }
 
-    /// Times forwards of a few sizes over a short and a long context, the best of a few each, in at most about
-    /// `limit`. Overwrites the cache.
+    /// Times forwards of a few sizes over a short and a long context, in at most about `limit`. Overwrites the cache.
     pub(crate) fn measure_prices(
         &mut self,
         blocks: &mut BlockPool,
@@ -77,52 +82,60 @@ impl Target {
         if !has_level_below || !blocks.grow(&mut table, context_len + DraftTree::MAX_NODES) {
             return Ok(Prices::free());
         }
-        let few = [1, 16];
-        let short = self.time_forwards(&table, SHORT_CONTEXT.min(room), &SIZES, deadline)?;
-        let long = match context_len > 2 * SHORT_CONTEXT {
-            true => self.time_forwards(&table, context_len, &few, deadline)?,
-            false => Vec::new(),
+        let short = SIZES.map(|num_rows| (num_rows, SHORT_CONTEXT.min(room)));
+        let long = LONG_SIZES.map(|num_rows| (num_rows, context_len));
+        let num_long = match context_len > 2 * SHORT_CONTEXT {
+            true => long.len(),
+            false => 0,
         };
+        let shapes = [&short[..], &long[..num_long]].concat();
+        let measured = self.time_forwards(&table, &shapes, deadline)?;
         blocks.release(&mut table);
-        Ok(Prices::measured(&short, &long))
+        let (short, long) = measured.split_at(measured.len().min(short.len()));
+        Ok(Prices::measured(short, long))
     }
 
-    /// Times forwards of rising sizes while there is time.
+    /// Times forwards of such rows and contexts while there is time; of each the median. They are timed in turns, so
+    /// that what else the machine does in between is in all of them.
     fn time_forwards(
         &mut self,
         table: &BlockTable,
-        context_len: usize,
-        sizes: &[usize],
+        shapes: &[(usize, usize)],
         deadline: Instant,
     ) -> Result<Vec<(Load, Duration)>> {
-        let mut measured = Vec::new();
-        for &num_rows in sizes {
-            let mut best = Duration::MAX;
-            for _ in 0..5 {
-                best = self.time_forward(table, context_len, num_rows)?.min(best);
+        let mut times = vec![Vec::new(); shapes.len()];
+        // The first forward finds nothing in its place.
+        let mut latest = self.time_forward(table, shapes[0])?;
+        'measuring: for _ in 0..MOST_ROUNDS {
+            for (&shape, times) in shapes.iter().zip(&mut times) {
+                // The next shape takes twice as long at worst, and the first of a round less.
+                if Instant::now() + 2 * latest > deadline {
+                    break 'measuring;
+                }
+                latest = self.time_forward(table, shape)?;
+                times.push(latest);
                 if Instant::now() > deadline {
-                    break;
+                    break 'measuring;
                 }
             }
+        }
+        let measured = shapes.iter().zip(times).filter_map(|(&shape, mut times)| {
+            times.sort_unstable();
+            let (num_rows, context_len) = shape;
             let load = Load {
                 num_rows,
                 num_row_keys: num_rows * (context_len + 1),
                 num_keys: context_len + 1,
             };
-            measured.push((load, best));
-            // The next size takes twice as long at worst.
-            if Instant::now() + 2 * best > deadline {
-                break;
-            }
-        }
-        Ok(measured)
+            Some((load, *times.get(times.len() / 2)?))
+        });
+        Ok(measured.collect())
     }
 
     fn time_forward(
         &mut self,
         table: &BlockTable,
-        context_len: usize,
-        num_rows: usize,
+        (num_rows, context_len): (usize, usize),
     ) -> Result<Duration> {
         // All nodes are children of the root.
         let masks: Vec<u64> = (1..num_rows).map(|node| 1 | 1 << node).collect();

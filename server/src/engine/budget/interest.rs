@@ -36,7 +36,7 @@ impl Interest {
                 self.left = left;
                 0
             }
-            None => (2.0 * self.appetite) as usize + 8,
+            None => (1.5 * self.appetite) as usize + 3,
         }
     }
 
@@ -87,8 +87,8 @@ mod tests {
     fn more_is_asked_for_than_was_verified_of_late() {
         let mut interest = Interest::default();
         (0..50).for_each(|_| interest.judge(1.0, 0.0, 2));
-        assert_eq!(interest.ask(), 12);
+        assert_eq!(interest.ask(), 6);
         interest.judge(1.0, 0.0, 8);
-        assert_eq!(interest.ask(), 24);
+        assert_eq!(interest.ask(), 15);
     }
 }
