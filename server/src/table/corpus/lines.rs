@@ -104,3 +104,39 @@ impl Iterator for PlainDocuments {
         std::iter::from_fn(|| self.read().transpose()).find(|raw| !is_blank(raw))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn documents(text: &str, separator: Option<&str>, max_chars: Option<usize>) -> Vec<String> {
+        let lines = Lines::new(Box::new(Cursor::new(text.to_owned())));
+        let documents = PlainDocuments::new(lines, separator.map(str::to_owned), max_chars);
+        let texts = documents.map(|raw| match raw.unwrap().content {
+            Content::Text(text) | Content::Json(text) => text,
+        });
+        texts.collect()
+    }
+
+    #[test]
+    fn documents_stand_between_separators() {
+        let text = "\n--\n a\n\n b \n--\n--\r\nc--\n--\n \n";
+        assert_eq!(documents(text, Some("--"), None), ["a\n\n b", "c--"]);
+        assert_eq!(documents(text, Some(""), None).len(), 2);
+        assert_eq!(documents(text, None, None).len(), 1);
+        assert!(documents("", None, None).is_empty());
+    }
+
+    #[test]
+    fn a_long_document_is_cut_or_comes_in_pieces() {
+        let text = "some words in a line\n".repeat(1 << 20) + "--\nx";
+        let pieces = documents(&text, Some("--"), None);
+        assert_eq!(pieces.len(), 4);
+        assert_eq!(pieces.join("\n") + "\n", text.replace("--\n", "") + "\n");
+        let cut = documents(&text, Some("--"), Some(100));
+        assert!(cut.len() == 2 && (400..500).contains(&cut[0].len()));
+        assert!(text.starts_with(&cut[0]) && cut[1] == "x");
+    }
+}

@@ -107,3 +107,63 @@ fn exchange(user: String, assistant: String) -> Record {
         content,
     })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_texts_or_chats() {
+        let cases = [
+            // record, field, what it says
+            (r#"{"id": 1, "text": "a"}"#, None, Ok("a")),
+            (r#"{"text": "a", "body": "b"}"#, Some("body"), Ok("b")),
+            (r#"{"turns": ["a", "b"]}"#, None, Ok("a\n\nb")),
+            (
+                r#"{"messages": [{"role": "system", "content": "a"}]}"#,
+                None,
+                Ok("system:a"),
+            ),
+            (
+                r#"{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}"#,
+                None,
+                Ok("user:a assistant:b"),
+            ),
+            (
+                r#"{"question": "a", "answer": "b"}"#,
+                None,
+                Ok("user:a assistant:b"),
+            ),
+            (
+                r#"{"instruction": "a", "output": "b"}"#,
+                None,
+                Ok("user:a assistant:b"),
+            ),
+            (
+                r#"{"instruction": "a", "input": "c", "output": "b"}"#,
+                None,
+                Ok("user:a\n\nc assistant:b"),
+            ),
+            (r#"{"body": "b"}"#, None, Err("expected `text`")),
+            (r#"{"body": 1}"#, Some("body"), Err("no text in `body`")),
+            ("a", Some("body"), Err("line 1")),
+        ];
+        for (json, field, want) in cases {
+            let said = match Record::parse(json, field) {
+                Ok(Record::Text(text)) => Ok(text),
+                Ok(Record::Chat(messages)) => {
+                    let turns = messages
+                        .iter()
+                        .map(|turn| format!("{}:{}", turn.role, turn.content));
+                    Ok(turns.collect::<Vec<_>>().join(" "))
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            match (&said, want) {
+                (Ok(said), Ok(want)) => assert_eq!(said, want, "{json}"),
+                (Err(said), Err(want)) => assert!(said.contains(want), "{json}: {said}"),
+                _ => panic!("{json}: {said:?}, not {want:?}"),
+            }
+        }
+    }
+}
