@@ -156,21 +156,24 @@ impl TableBuilder {
         Ok(())
     }
 
-    /// Writes the table. It stands under its name when it is whole; then the folder is removed.
+    /// Writes the table. It stands under its name when it is whole; then the folder is removed. What was spilled stays
+    /// where that fails, so that it may be tried again with another pruning.
     pub fn write(mut self, pruning: Pruning, output: &Path) -> Result<(), BuildError> {
         if self.parts.has_runs() {
             self.spill()?;
         }
         self.counts.fold();
-        let torn = self.parts.folder().join("table");
         let (pruning, header) = self.plan(pruning)?;
+        let folder = self.parts.folder();
+        self.parts.create().map_err(BuildError::io(folder))?;
+        let torn = folder.join("table");
         let kept = self.rows()?.filter_map(|row| match row {
             Ok(row) => pruning.keep(row).map(Ok),
             Err(error) => Some(Err(error)),
         });
         encode::write(&torn, header, kept).map_err(BuildError::io(&torn))?;
         fs::rename(&torn, output).map_err(BuildError::io(output))?;
-        let in_folder = BuildError::io(self.parts.folder());
+        let in_folder = BuildError::io(folder);
         self.parts.remove().map_err(in_folder)
     }
 

@@ -39,9 +39,8 @@ impl Manifest {
         }
     }
 
-    /// A folder's manifest, if it has one; the folder is there afterwards.
+    /// A folder's manifest, if it has one.
     fn read(folder: &Path) -> io::Result<Option<Self>> {
-        fs::create_dir_all(folder)?;
         match fs::read(folder.join(MANIFEST)) {
             Ok(json) => Ok(Some(serde_json::from_slice(&json)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -114,14 +113,19 @@ impl Parts {
             .collect()
     }
 
-    /// Deletes what it made, and the folder if nothing else lies in it.
+    /// Makes the folder, unless it is there: what is refused before it holds anything leaves nothing behind.
+    pub(super) fn create(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)
+    }
+
+    /// Deletes manifest and runs, those too that the manifest does not name, and the folder if nothing else lies in it.
     pub(super) fn remove(self) -> io::Result<()> {
-        fs::remove_file(self.folder.join(MANIFEST)).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
-        for (name, _) in &self.manifest.runs {
-            fs::remove_file(self.folder.join(name))?;
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let is_run = path.extension().is_some_and(|extension| extension == "run");
+            if is_run || path.ends_with(MANIFEST) {
+                fs::remove_file(path)?;
+            }
         }
         // Somebody else's files are theirs to delete.
         _ = fs::remove_dir(&self.folder);
@@ -144,6 +148,7 @@ impl Parts {
     ) -> io::Result<(String, u64)> {
         let name = format!("{:06}.run", self.manifest.next_run);
         self.manifest.next_run += 1;
+        self.create()?;
         let path = self.folder.join(&name);
         run::write(&path, counts)?;
         Ok((name, fs::metadata(path)?.len()))
