@@ -10,6 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const TOKENIZER: &str = "tokenizer.json";
 
+/// Bytes that are tokenised at once: the library takes some hundred bytes for each.
+const PIECE: usize = 1 << 18;
+
 /// A model's side of a corpus.
 pub(super) struct Tokens {
     pub(super) tokenizer: Tokenizer,
@@ -72,8 +75,11 @@ impl Tokens {
 
     /// Tokens of a text as a prompt would have them.
     pub(super) fn text(&self, text: &str) -> Result<Vec<Token>> {
-        let tokens = self.tokenizer.encode(text, false)?;
-        Ok(self.bos.into_iter().chain(tokens).collect())
+        let mut tokens = Vec::from_iter(self.bos);
+        for piece in pieces(text) {
+            tokens.extend(self.tokenizer.encode(piece, false)?);
+        }
+        Ok(tokens)
     }
 
     /// Tokens of a chat: by the model's template, else its turns with blank lines between. A template asks for a next
@@ -84,5 +90,37 @@ impl Tokens {
             return self.text(&turns.join("\n\n"));
         };
         Ok(self.tokenizer.encode(&template.render(messages)?, false)?)
+    }
+}
+
+/// A text in pieces that end where a line does, if it has lines.
+fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let mut most = text.len().min(PIECE);
+        while !text.is_char_boundary(most) {
+            most -= 1;
+        }
+        let line = text[..most].rfind('\n').map(|end| end + 1);
+        let end = line.filter(|_| most < text.len()).unwrap_or(most);
+        let (piece, rest) = text.split_at(end);
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_at_the_ends_of_lines() {
+        let lines = "grüße\n\n".repeat(100_000);
+        let one_line = "ü".repeat(300_000);
+        for (text, num_pieces) in [("", 0), ("a\nb", 1), (&lines, 4), (&one_line, 3)] {
+            let pieces: Vec<&str> = pieces(text).collect();
+            assert_eq!((pieces.concat().as_str(), pieces.len()), (text, num_pieces));
+            let ends_well = |piece: &&str| piece.ends_with('\n') || !text.contains('\n');
+            assert!(pieces.iter().rev().skip(1).all(ends_well));
+        }
     }
 }
