@@ -10,6 +10,7 @@ pub mod memory;
 pub mod metrics;
 mod otlp;
 pub mod serve;
+pub mod table;
 
 pub mod api_key;
 mod body_budget;

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Serve(config) => foretoken_server::serve::run(config),
         Command::Generate(config) => foretoken_server::generate::generate(config),
+        Command::Table(command) => foretoken_server::table::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

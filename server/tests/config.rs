@@ -175,6 +175,17 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--port 9 serve", "serve | --port"),
         ("generate", "--prompt"),
         ("generate -p x --max-tokens 0", "--max-tokens | 0"),
+        ("table build --input a.txt", "--output"),
+        ("table build --output t --input", "--input"),
+        (
+            "table build --output t --input a --memory-limit 1K",
+            "--memory-limit | 1024 bytes | 1048576",
+        ),
+        (
+            "table build --output t --input a --max-successors 0",
+            "--max-successors | 0",
+        ),
+        ("table info t.ftt --tokenizer x", "--show"),
         ("--port 65536", "--port | 65536 | 65535"),
         ("--port tcp://10.0.0.1:80", "--port | enableServiceLinks"),
         ("--host=", "--host"),

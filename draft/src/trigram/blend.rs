@@ -43,7 +43,7 @@ pub(crate) fn blend(
 mod tests {
     use super::*;
     use crate::ranking::Successor;
-    use crate::trigram::{Pruning, TableBuilder};
+    use crate::trigram::{Pruning, builder};
 
     fn overlay(tokens: &[Token]) -> Overlay {
         let mut overlay = Overlay::default();
@@ -52,13 +52,7 @@ mod tests {
     }
 
     fn table(document: &[Token]) -> StaticTable {
-        let mut builder = TableBuilder::new(100, 7).unwrap();
-        builder.learn(document).unwrap();
-        let all = Pruning {
-            min_pair_count: 1,
-            min_other_count: 1,
-        };
-        StaticTable::new(builder.build(all).unwrap(), 100, 7).unwrap()
+        builder::tests::table(&[document], Pruning::NONE)
     }
 
     /// Asserts the tokens by id and their chances, within what the table's storage rounds off.

@@ -99,15 +99,8 @@ mod tests {
     const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
 
     fn table() -> StaticTable {
-        let mut builder = TableBuilder::new(10, 7).unwrap();
-        builder
-            .learn(&[0, 1, 2, 7, 8, 9, 2, 7, 8, 1, 2, 7, 9])
-            .unwrap();
-        let all = Pruning {
-            min_pair_count: 1,
-            min_other_count: 1,
-        };
-        StaticTable::new(builder.build(all).unwrap(), 10, 7).unwrap()
+        let document = [0, 1, 2, 7, 8, 9, 2, 7, 8, 1, 2, 7, 9];
+        builder::tests::table(&[&document], Pruning::NONE)
     }
 
     fn sampling(temperature: f32, seed: u64) -> SamplingParams {

@@ -40,9 +40,20 @@ impl Suffix {
         self < Self::single(0)
     }
 
-    /// As it is stored.
+    /// Both tokens; none where there is no such token.
+    pub(crate) fn tokens(self) -> [Option<Token>; 2] {
+        [(self.0 >> 32) as Token, self.0 as Token]
+            .map(|token| (token != Self::NONE).then_some(token))
+    }
+
+    /// A number of the same order.
     pub(crate) const fn to_bits(self) -> u64 {
         self.0
+    }
+
+    /// The suffix of such a number.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
 }
 
@@ -62,6 +73,10 @@ mod tests {
         assert_eq!(
             [pair, single, Suffix::EMPTY].map(Suffix::is_pair),
             [true, false, false]
+        );
+        assert_eq!(
+            [pair, single, Suffix::EMPTY].map(Suffix::tokens),
+            [[Some(2), Some(3)], [None, Some(3)], [None, None]]
         );
     }
 }

@@ -145,7 +145,7 @@ const UNITS: [(&str, u64); 18] = [
 ];
 
 /// A number of bytes with a unit.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start();

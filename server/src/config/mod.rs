@@ -5,6 +5,7 @@ mod file;
 mod generate;
 mod serve;
 mod speculation;
+mod table;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,6 +17,7 @@ pub use engine::{DtypeChoice, EngineOptions, QuantizationChoice};
 pub use generate::GenerateConfig;
 pub use serve::{LogFormat, ServeConfig};
 pub use speculation::SpeculationOptions;
+pub use table::{TableBuildConfig, TableCommand, TableInfoConfig};
 
 /// Serves a language model over HTTP and gRPC, and guesses ahead to answer faster.
 ///
@@ -39,6 +41,7 @@ Examples:
   foretoken                                       serve the model that foretoken carries
   foretoken --model ./my-model --port 9000        serve another one
   foretoken generate -p 'Find me a hotel in Rome' answer one prompt and exit
+  foretoken table build --input *.jsonl --output t.ftt   count what follows what
 
 The server's options are also environment variables: --max-num-seqs is FORETOKEN_MAX_NUM_SEQS.
 They can stand in a file, too (--config). The command line wins over the environment, the
@@ -51,6 +54,9 @@ pub enum Command {
     Serve(ServeConfig),
     /// Answer one prompt on the terminal and exit
     Generate(GenerateConfig),
+    /// Make the trigram drafter's table, or look into one
+    #[command(subcommand)]
+    Table(TableCommand),
 }
 
 /// Reads the arguments, the program's name first, and what they leave open from environment and file.
@@ -67,6 +73,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
     let engine = match &mut command {
         Command::Serve(serve) => &mut serve.engine,
         Command::Generate(generate) => &mut generate.engine,
+        Command::Table(_) => return Ok(command),
     };
     engine
         .resolve()
