@@ -33,7 +33,9 @@ pub struct Budget {
     /// What a new sequence may be expected to gain from drafting.
     interests: HashMap<Author, Interest>,
     pace: Pace,
-    /// Steps with drafts since the last one without.
+    /// Steps for which nobody has drafted, since the last for which somebody has.
+    num_plain_steps: usize,
+    /// Steps since the last of [`PLAIN_STEPS`] in a row.
     num_drafted_steps: usize,
     /// Seconds that drafting takes for a sequence.
     draft_seconds: f64,
@@ -101,8 +103,12 @@ struct Pace {
 /// What a node has to bring for what it costs: where both are about equal, misjudgements lose more than luck gains.
 const MARGIN: f64 = 1.05;
 
-/// Steps with drafts after which one goes without, where drafting brings next to nothing.
-const MOST_DRAFTED_STEPS: f64 = 10.0;
+/// Plain steps in a row that tell what plain decoding takes. The first says little: weights that the processor's cache
+/// holds are pushed out of it while drafts are made and verified.
+const PLAIN_STEPS: usize = 3;
+
+/// Steps with drafts after which that is looked at again, where drafting brings next to nothing.
+const MOST_DRAFTED_STEPS: f64 = 40.0;
 
 impl Budget {
     /// A policy that knows what forwards cost, and nothing of drafters and texts yet.
@@ -117,6 +123,7 @@ impl Budget {
                 plain: 8.0,
                 step: 0.0,
             },
+            num_plain_steps: 0,
             num_drafted_steps: 0,
             draft_seconds: 0.0,
             rest_seconds: 0.0,
@@ -211,10 +218,17 @@ impl Budget {
             all.num_rows += tree.num_draft_tokens();
             all.num_row_keys += tree.num_draft_tokens() * candidate.context_len;
         }
-        self.prices.refine(step.load, all, times.forward);
-        self.num_drafted_steps = match all.num_rows > step.load.num_rows {
-            true => self.num_drafted_steps + 1,
-            false => 0,
+        let is_drafted = all.num_rows > step.load.num_rows;
+        if is_drafted || self.num_plain_steps > 0 {
+            self.prices.refine(step.load, all, times.forward);
+        }
+        self.num_plain_steps = match is_drafted || num_asked > 0 {
+            true => 0,
+            false => self.num_plain_steps + 1,
+        };
+        self.num_drafted_steps = match self.num_plain_steps >= PLAIN_STEPS {
+            true => 0,
+            false => self.num_drafted_steps + 1,
         };
         let average = |known: &mut f64, time: Duration, count: usize| {
             if count > 0 {
