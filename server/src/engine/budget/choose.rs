@@ -90,7 +90,10 @@ impl<'a> Taken<'a> {
     /// Takes a tree's next node.
     fn take(&mut self, index: usize) {
         let num_keys = self.step.candidates[index].context_len;
-        let seconds = self.prices.next_row(self.num_rows, num_keys);
+        let mut seconds = self.prices.next_row(self.num_rows, num_keys);
+        if self.num_rows == self.step.load.num_rows {
+            seconds += self.prices.any_draft();
+        }
         let choice = &mut self.choices[index];
         choice.num_nodes += 1;
         let worth = self.worths[index][choice.num_nodes];

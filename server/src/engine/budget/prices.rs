@@ -24,8 +24,9 @@ pub struct Prices {
     per_key: f64,
     /// What committed rows have taken of late, against what these prices say.
     slowness: f64,
-    /// What each draft row has taken of late beyond what these prices say, in seconds.
-    surcharge: f64,
+    /// What drafts have taken of late beyond what these prices say, in seconds: for there being any, which pushes
+    /// weights out of a processor's cache, and for each.
+    surcharges: [f64; 2],
     is_refined: bool,
 }
 
@@ -101,7 +102,7 @@ impl Prices {
             per_row_key,
             per_key,
             slowness: 1.0,
-            surcharge: 0.0,
+            surcharges: [0.0; 2],
             is_refined: true,
         }
     }
@@ -116,7 +117,12 @@ impl Prices {
         let more = self.rows(num_rows + 1) - self.rows(num_rows);
         let usual = self.slowness * (more + num_keys as f64 * self.per_row_key);
         // A row that seems to be free was lucky.
-        (usual + self.surcharge).max(0.5 * usual)
+        (usual + self.surcharges[1]).max(0.5 * usual)
+    }
+
+    /// Seconds that drafts add to a forward, however few they are.
+    pub(crate) fn any_draft(&self) -> f64 {
+        self.surcharges[0].max(0.0)
     }
 
     fn expected(&self, load: Load) -> f64 {
@@ -150,7 +156,7 @@ impl Prices {
     /// Takes in how long a forward took that had these committed rows, and with its drafts all these.
     ///
     /// A step of the normalised least mean squares (Widrow and Hoff, 1960): what surprises of a forward without drafts
-    /// is the machine's slowness of late, of one with many mostly their surcharge. That wears off again, so that rows
+    /// is the machine's slowness of late, of one with many mostly their surcharges. That wears off again, so that rows
     /// that were too dear once are tried again.
     pub(crate) fn refine(&mut self, committed: Load, all: Load, took: Duration) {
         let Some(last) = self.points.last().filter(|_| self.points.len() > 1) else {
@@ -165,24 +171,29 @@ impl Prices {
             self.is_refined = true;
             self.slowness = took / whole;
         }
-        // In parts of the whole, so that small and large forwards teach alike.
-        let num_drafts = (all.num_rows - committed.num_rows) as f64 / whole;
-        let ratio = took / whole;
-        let expected = self.slowness + num_drafts * self.surcharge;
-        // A step that was interrupted says little.
-        let surprise = ratio.clamp(0.5 * expected, 2.0 * expected) - expected;
+        // In parts of the whole, so that small and large forwards teach alike; surcharges in forwards of one row.
+        let num_drafts = (all.num_rows - committed.num_rows) as f64;
         let unit = self.rows(1);
-        let weight = num_drafts * unit;
-        let step = PACE * surprise / (1.0 + weight * weight);
+        let weights = [num_drafts.min(1.0), num_drafts].map(|number| number * unit / whole);
+        let added: f64 = (weights.iter().zip(self.surcharges))
+            .map(|(weight, surcharge)| weight * surcharge / unit)
+            .sum();
+        let expected = self.slowness + added;
+        // A step that was interrupted says little.
+        let surprise = (took / whole).clamp(0.5 * expected, 2.0 * expected) - expected;
+        let norm: f64 = weights.iter().map(|weight| weight * weight).sum();
+        let step = PACE * surprise / (1.0 + norm);
         self.slowness += step;
-        self.surcharge = (self.surcharge + step * weight * unit) * (1.0 - WEAR);
+        for (surcharge, weight) in self.surcharges.iter_mut().zip(weights) {
+            *surcharge = (*surcharge + step * weight * unit) * (1.0 - WEAR);
+        }
     }
 }
 
 /// How much of a surprise is believed.
-const PACE: f64 = 0.25;
+const PACE: f64 = 0.15;
 
-/// How much of the surcharge wears off with each step.
+/// How much of the surcharges wears off with each step.
 const WEAR: f64 = 0.003;
 
 #[cfg(test)]
