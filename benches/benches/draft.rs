@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Context, Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::{Context, Drafter, Hints, Infini, Lookup, Trigram};
 use foretoken_model::{Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -204,6 +204,7 @@ fn measure(
             sampling: &sampling,
             max_draft_tokens: DRAFT_TOKENS,
             max_draft_depth: DRAFT_TOKENS,
+            hints: Hints::default(),
         };
         nodes += drafter.propose(&[context])?[0].num_draft_tokens();
     }
