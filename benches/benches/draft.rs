@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Context, Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::{Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
 use foretoken_model::{Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -32,6 +32,7 @@ const CALLS: usize = 256;
 const REPETITIONS: usize = 3;
 const DRAFT_TOKENS: usize = 32;
 const DOCUMENT: usize = 2_000;
+const SHARED_TOKENS: usize = 1 << 18;
 
 /// Measures the drafters that use no model.
 #[derive(Parser)]
@@ -72,14 +73,15 @@ fn main() -> Result<()> {
         .concat();
     println!("| drafter | T |{columns} nodes |");
     println!("| --- | --: |{} --: |", " --: |".repeat(CONTEXTS.len()));
-    let drafters: [Box<dyn Drafter>; 3] = [
-        Box::new(Lookup::new()),
-        Box::new(Trigram::new(Some(vocabulary.table()?))),
-        Box::new(Infini::new(vocabulary.corpus(&file)?)),
+    let drafters: [(&str, Box<dyn Drafter>); 4] = [
+        ("lookup", Box::new(Lookup::new())),
+        ("lookup, outputs shared", Box::new(sharing(&text))),
+        ("trigram", Box::new(Trigram::new(Some(vocabulary.table()?)))),
+        ("infini", Box::new(Infini::new(vocabulary.corpus(&file)?))),
     ];
-    for mut drafter in drafters {
+    for (name, mut drafter) in drafters {
         for temperature in TEMPERATURES {
-            let mut row = format!("| {} | {temperature} |", drafter.name());
+            let mut row = format!("| {name} | {temperature} |");
             let mut nodes = 0.0;
             for context in CONTEXTS {
                 let (time, mean_nodes) = fastest(drafter.as_mut(), &text, context, temperature)?;
@@ -90,6 +92,20 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A lookup that has as many outputs to share as it may keep.
+fn sharing(text: &[Token]) -> Lookup {
+    let mut lookup = Lookup::sharing(SHARED_TOKENS);
+    let outputs = text.chunks(DOCUMENT).cycle();
+    for output in outputs.take(SHARED_TOKENS / DOCUMENT) {
+        lookup.finished(&Finished {
+            tokens: output,
+            num_prompt_tokens: 1,
+            cache_salt: None,
+        });
+    }
+    lookup
 }
 
 impl Vocabulary {
@@ -204,6 +220,7 @@ fn measure(
             sampling: &sampling,
             max_draft_tokens: DRAFT_TOKENS,
             max_draft_depth: DRAFT_TOKENS,
+            hints: Hints::default(),
         };
         nodes += drafter.propose(&[context])?[0].num_draft_tokens();
     }

@@ -141,6 +141,7 @@ fn run(
             min_draft_tokens: num_drafts,
             max_draft_depth: num_drafts.max(1),
         },
+        prediction: [].into(),
         logprobs: None,
         priority: 0,
         cache_salt: None,

@@ -18,6 +18,9 @@ pub trait Drafter: Send {
         Ok(())
     }
 
+    /// A sequence has said its last token.
+    fn finished(&mut self, _finished: &Finished<'_>) {}
+
     /// The sequence has finished, was cancelled, or was preempted.
     fn forget(&mut self, _seq: SeqId) {}
 }
@@ -36,6 +39,37 @@ pub struct Context<'a> {
     pub max_draft_tokens: usize,
     /// Levels below the root that may be proposed.
     pub max_draft_depth: usize,
+    /// What else its request states.
+    pub hints: Hints<'a>,
+}
+
+impl Context<'_> {
+    /// The tree's root: the last committed token.
+    pub(crate) fn root(&self) -> Token {
+        self.tokens[self.tokens.len() - 1]
+    }
+}
+
+/// What a request states that may help to guess. Without any, drafters go by the tokens alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints<'a> {
+    /// What the client expects to be said; empty if nothing.
+    pub prediction: &'a [Token],
+    /// Tokens of the prompt, which stands before the output.
+    pub num_prompt_tokens: usize,
+    /// What is learnt of a sequence may be used for others of the same salt alone.
+    pub cache_salt: Option<&'a str>,
+}
+
+/// A sequence that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// Prompt and output.
+    pub tokens: &'a [Token],
+    /// Tokens of the prompt.
+    pub num_prompt_tokens: usize,
+    /// As [`Hints`] has it.
+    pub cache_salt: Option<&'a str>,
 }
 
 /// What one target forward computed.

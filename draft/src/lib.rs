@@ -18,8 +18,8 @@ mod tree;
 pub mod trigram;
 
 pub use accept::{Accepted, accept};
-pub use drafter::{Context, Drafter, Verified, VerifiedRows};
+pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
 pub use infini::Infini;
-pub use lookup::Lookup;
+pub use lookup::{Lookup, PREDICTION};
 pub use tree::{DraftTree, Node};
 pub use trigram::Trigram;

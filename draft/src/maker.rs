@@ -109,6 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::drafter::Hints;
 
     fn make(
         maker: &mut Maker,
@@ -122,6 +123,7 @@ mod tests {
             sampling: &SamplingParams::greedy(),
             max_draft_tokens,
             max_draft_depth,
+            hints: Hints::default(),
         };
         maker.make(&context, "test", guess)
     }

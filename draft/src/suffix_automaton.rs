@@ -85,6 +85,26 @@ impl SuffixAutomaton {
         self.repeat
     }
 
+    /// The longest suffix of `tokens` that the sequence holds, and where, one of the latest places.
+    pub(crate) fn find(&self, tokens: &[Token]) -> Option<Repeat> {
+        let (mut state, mut len) = (ROOT, 0);
+        for &token in tokens {
+            loop {
+                if let Some(&longer) = self.edges.get(&(state, token)) {
+                    (state, len) = (longer, len + 1);
+                    break;
+                }
+                let Some(shorter) = self.shorter(state) else {
+                    break;
+                };
+                state = shorter;
+                len = self.states[state as usize].len as usize;
+            }
+        }
+        let end = self.states[state as usize].end as usize;
+        (len > 0).then_some(Repeat { len, end })
+    }
+
     /// Takes one more token.
     pub(crate) fn push(&mut self, token: Token) {
         let len = self.states[self.whole as usize].len + 1;
@@ -226,6 +246,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_found_is_the_longest_suffix_that_is_there(
+            text in prop::collection::vec(0..3_u32, 0..60),
+            tokens in prop::collection::vec(0..4_u32, 0..12),
+        ) {
+            let suffixes = (0..tokens.len()).map(|start| &tokens[start..]);
+            let mut held = suffixes.filter(|suffix| text.windows(suffix.len()).any(|w| w == *suffix));
+            let found = automaton(&text).find(&tokens);
+            prop_assert_eq!(found.map(|found| found.len), held.next().map(<[Token]>::len));
+            if let Some(Repeat { len, end }) = found {
+                prop_assert!(text[..end].ends_with(&tokens[tokens.len() - len..]));
+            }
+        }
+
         #[test]
         fn repeats_are_those_of_a_search_by_force(text in prop::collection::vec(0..4_u32, 0..80)) {
             let mut automaton = SuffixAutomaton::default();

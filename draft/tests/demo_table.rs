@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Context, Drafter, Trigram};
+use foretoken_draft::{Context, Drafter, Hints, Trigram};
 use foretoken_model::{Config, ModelSource, SamplingParams, SeqId, Tokenizer};
 
 #[test]
@@ -25,6 +25,7 @@ fn the_carried_table_is_the_carried_models() {
         sampling: &SamplingParams::greedy(),
         max_draft_tokens: 8,
         max_draft_depth: 8,
+        hints: Hints::default(),
     };
     let tree = trigram.propose(&[context]).unwrap().remove(0);
     let guesses = tokenizer.decode(&tree.tokens()[1..], false).unwrap();

@@ -73,6 +73,7 @@ struct Checked {
     sampling: SamplingParams,
     stopping: Stopping,
     speculation: Speculation,
+    prediction: Arc<[Token]>,
     logprobs: Option<usize>,
     cache_salt: Option<Arc<str>>,
     /// The fields that need no check.
@@ -244,14 +245,17 @@ impl Frontend {
     fn check(&self, raw: RawRequest) -> Result<Checked, Refusal> {
         self.check_model(raw.model.as_deref())?;
         let sampling = self.sampling(&raw.sampling)?;
-        let speculation = self.speculation(&raw.speculation)?;
+        let speculation = self.speculation(&raw.speculation, raw.prediction.is_some())?;
         let stop_token_ids = self.stops(&raw)?;
         let logprobs = self.logprobs(raw.logprobs)?;
         let cache_salt = self.cache_salt(raw.cache_salt.as_deref())?;
         let prompt = self.tokenize(&raw.prompt)?;
+        let prediction = self.prediction(raw.prediction.as_deref())?;
         // A tokenizer may know more tokens than the model has rows for.
-        for &token in &prompt {
-            self.check_token("prompt", token)?;
+        for (name, tokens) in [("prompt", &prompt), ("prediction", &prediction)] {
+            for &token in tokens {
+                self.check_token(name, token)?;
+            }
         }
         let stopping = Stopping {
             max_tokens: self.max_tokens(prompt.len(), raw.max_tokens)?,
@@ -263,6 +267,7 @@ impl Frontend {
             sampling,
             stopping,
             speculation,
+            prediction: prediction.into(),
             logprobs,
             cache_salt,
             raw,
@@ -301,6 +306,7 @@ impl Frontend {
                 sampling,
                 stopping: checked.stopping.clone(),
                 speculation: checked.speculation.clone(),
+                prediction: Arc::clone(&checked.prediction),
                 logprobs: checked.logprobs,
                 priority: raw.priority.unwrap_or(0),
                 cache_salt: checked.cache_salt.clone(),

@@ -210,11 +210,18 @@ fn drafters(
 ) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
     let table = table(options, source, model)?;
     let mut drafters: Vec<Box<dyn Drafter>> =
-        vec![Box::new(Trigram::new(table)), Box::new(Lookup::default())];
+        vec![Box::new(Trigram::new(table)), Box::new(lookup(options))];
     if let Some(path) = &options.speculation.infini_corpus {
         drafters.push(Box::new(Infini::new(corpus(path, model)?)));
     }
     Ok(drafters)
+}
+
+fn lookup(options: &EngineOptions) -> Lookup {
+    match options.speculation.share_outputs {
+        true => Lookup::sharing(options.speculation.share_outputs_tokens),
+        false => Lookup::new(),
+    }
 }
 
 /// The infini drafter's corpus. Its content is not verified, which would take seconds: it can mislead, and no more.

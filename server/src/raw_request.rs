@@ -30,6 +30,8 @@ pub struct RawRequest {
     pub cache_salt: Option<String>,
     /// Tells each token's log probability, and those of so many of the likeliest tokens at its place, 0 to 20.
     pub logprobs: Option<u32>,
+    /// What the answer is expected to be, for drafters; changes how fast it comes, never what it is.
+    pub prediction: Option<String>,
     /// Drafting fields; what is missing comes from the server's configuration.
     pub speculation: RawSpeculation,
 }

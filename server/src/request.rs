@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foretoken_draft::PREDICTION;
 use foretoken_model::{Logprobs, SamplingParams, Token};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -17,6 +18,8 @@ pub struct Request {
     pub stopping: Stopping,
     /// Who drafts for it, and how much.
     pub speculation: Speculation,
+    /// What the client expects to be said, every id within the vocabulary; empty if nothing.
+    pub prediction: Arc<[Token]>,
     /// How many of the likeliest tokens are told at each position, beside the one that stands there; none if that is
     /// not told either.
     pub logprobs: Option<usize>,
@@ -87,6 +90,10 @@ pub struct Stats {
     pub num_draft_tokens: usize,
     /// Draft tokens kept.
     pub num_accepted_tokens: usize,
+    /// Those of the draft tokens verified that were the client's prediction.
+    pub num_prediction_tokens: usize,
+    /// Those of them that were kept.
+    pub num_accepted_prediction_tokens: usize,
     /// Entry i counts the verifies that kept the draft token at depth i + 1.
     pub accepted_per_pos: Vec<usize>,
     /// Tokens of the prompt that were in the cache when the request first ran.
@@ -97,6 +104,13 @@ pub struct Stats {
     pub decode: Duration,
     /// Tokens that `decode` took: all but the first step's.
     pub num_decode_tokens: usize,
+}
+
+impl Emitted {
+    /// True if the guess was the client's own.
+    pub fn is_predicted(&self) -> bool {
+        self.source == Some(PREDICTION)
+    }
 }
 
 impl Stats {
@@ -117,6 +131,8 @@ impl Stats {
         self.num_drafts += other.num_drafts;
         self.num_draft_tokens += other.num_draft_tokens;
         self.num_accepted_tokens += other.num_accepted_tokens;
+        self.num_prediction_tokens += other.num_prediction_tokens;
+        self.num_accepted_prediction_tokens += other.num_accepted_prediction_tokens;
         let deepest = self
             .accepted_per_pos
             .len()
@@ -143,6 +159,7 @@ impl Stats {
             if emitted.source.is_some() {
                 self.num_accepted_tokens -= 1;
                 self.accepted_per_pos[kept + index] -= 1;
+                self.num_accepted_prediction_tokens -= usize::from(emitted.is_predicted());
             }
         }
     }

@@ -75,6 +75,28 @@ impl Frontend {
         Err(Refusal::invalid("cache_salt", problem))
     }
 
+    /// The prediction's tokens. It is none of the model's own text, so no special tokens are added.
+    pub(crate) fn prediction(&self, raw: Option<&str>) -> Result<Vec<Token>, Refusal> {
+        let most = self.limits().max_model_len;
+        let check = |num_tokens: usize, least: &str| match num_tokens <= most {
+            true => Ok(()),
+            false => Err(Refusal::invalid(
+                "prediction",
+                format!(
+                    "has {least}{num_tokens} tokens, expected at most {most}, the context's length"
+                ),
+            )),
+        };
+        let text = raw.unwrap_or_default();
+        let tokenizer = &self.model().tokenizer;
+        // What is too long is not worth the time that it takes to tokenise it.
+        check(tokenizer.least_tokens(text.len()), "at least ")?;
+        let tokens = (tokenizer.encode(text, false))
+            .map_err(|error| Refusal::invalid("prediction", error))?;
+        check(tokens.len(), "")?;
+        Ok(tokens)
+    }
+
     pub(crate) fn max_tokens(
         &self,
         num_prompt_tokens: usize,
@@ -160,7 +182,11 @@ impl Frontend {
         })
     }
 
-    pub(crate) fn speculation(&self, raw: &RawSpeculation) -> Result<Speculation, Refusal> {
+    pub(crate) fn speculation(
+        &self,
+        raw: &RawSpeculation,
+        has_prediction: bool,
+    ) -> Result<Speculation, Refusal> {
         let defaults = &self.limits().speculation;
         let limit = |name, value: Option<u32>, default: usize, least: usize| match value {
             None => Ok(default),
@@ -189,6 +215,7 @@ impl Frontend {
             ));
         }
         let drafter = match raw.drafter.as_deref() {
+            None if has_prediction => self.default_for_predictions(),
             None => defaults.drafter,
             Some("none") => None,
             Some(name) => Some(self.drafter(name)?),
@@ -204,6 +231,12 @@ impl Frontend {
                 1,
             )?,
         })
+    }
+
+    /// Who states a prediction wants it drafted from, unless drafting is off.
+    fn default_for_predictions(&self) -> Option<&'static str> {
+        let default = self.limits().speculation.drafter?;
+        Some(self.drafter(PREDICTION_DRAFTER).unwrap_or(default))
     }
 
     fn drafter(&self, name: &str) -> Result<&'static str, Refusal> {
@@ -222,6 +255,9 @@ impl Frontend {
             })
     }
 }
+
+/// Who drafts from predictions.
+const PREDICTION_DRAFTER: &str = "lookup";
 
 /// Most nodes that a tree holds beside its root.
 pub(crate) const MAX_DRAFT_TOKENS: usize = DraftTree::MAX_NODES - 1;

@@ -108,6 +108,8 @@ fn lines_and_files_that_mean_the_same() {
             NO_CACHE,
         ),
         ("--no-enable-prefix-caching --enable-prefix-caching", ""),
+        ("--share-outputs=false", ""),
+        ("--share-outputs", "--share-outputs=true"),
         ("--kv-cache-memory-bytes 4GiB", MEMORY_4G),
         ("--kv-cache-memory-bytes=4G", MEMORY_4G),
     ];

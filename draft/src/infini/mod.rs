@@ -138,6 +138,7 @@ mod tests {
 
     use super::corpus::tests::{file, forged};
     use super::*;
+    use crate::drafter::Hints;
 
     fn infini(documents: &[Vec<Token>]) -> Infini {
         Infini::new(Corpus::new(file(10, documents), 10, 7).unwrap())
@@ -163,6 +164,7 @@ mod tests {
             sampling,
             max_draft_tokens,
             max_draft_depth,
+            hints: Hints::default(),
         };
         infini.propose(&[context]).unwrap().remove(0)
     }

@@ -95,6 +95,7 @@ mod tests {
     use foretoken_model::{Noise, SamplingParams};
 
     use super::*;
+    use crate::drafter::Hints;
 
     const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
 
@@ -118,6 +119,7 @@ mod tests {
             sampling,
             max_draft_tokens: 20,
             max_draft_depth: 5,
+            hints: Hints::default(),
         }
     }
 

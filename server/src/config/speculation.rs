@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use clap::{ArgAction, Args};
 use serde_json::{Map, Value};
 
+use super::engine::count;
 use crate::validation::MAX_DRAFT_TOKENS;
 
 /// Who guesses, and how much. Requests may ask for something else, within what the engine has.
@@ -58,6 +59,22 @@ pub struct SpeculationOptions {
         default_value = "63", hide_short_help = true
     )]
     pub max_draft_depth: usize,
+
+    /// Guess from earlier requests' answers too, where both have the same cache_salt or none; whoever can ask may then
+    /// find out by time what others were answered (needs --drafter lookup, or requests that name it)
+    #[arg(
+        long, env = "FORETOKEN_SHARE_OUTPUTS", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_value = "false", default_missing_value = "true",
+        action = ArgAction::Set, hide_short_help = true
+    )]
+    pub share_outputs: bool,
+
+    /// Tokens of answers that --share-outputs keeps, at most, the latest; some 160 bytes each
+    #[arg(
+        long, env = "FORETOKEN_SHARE_OUTPUTS_TOKENS", value_name = "N", value_parser = count(1024),
+        default_value = "262144", hide_short_help = true
+    )]
+    pub share_outputs_tokens: usize,
 
     /// vLLM's form of --drafter and --max-draft-tokens: '{"method": "ngram", "num_speculative_tokens": 8}'
     #[arg(

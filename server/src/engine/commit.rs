@@ -1,14 +1,14 @@
 //! Accepted paths become tokens: cut where the output ends, counted, sent, and kept in the cache.
 
 use candle_core::Result;
-use foretoken_draft::{Accepted, DraftTree};
+use foretoken_draft::{Accepted, DraftTree, PREDICTION};
 use foretoken_model::{Logprobs, Token};
 
 use crate::engine::Engine;
 use crate::engine::scheduler::{Plan, Scheduled};
 use crate::engine::sequence::Sequence;
 use crate::engine::verify::Outcome;
-use crate::request::{Emitted, Event, Finish};
+use crate::request::{Emitted, Event, Finish, Stats};
 
 impl Engine {
     /// Makes a step's results permanent and gives the sequences back to the scheduler, or their blocks to the pool.
@@ -58,10 +58,9 @@ impl Engine {
         logprobs: Vec<Logprobs>,
     ) -> Result<bool> {
         let (tokens, finish) = self.cut(sequence, emitted(tree, accepted, logprobs));
-        let num_accepted = count(sequence, tree, &tokens);
-        let drafter = sequence.speculation.drafter;
-        self.meter
-            .verified(drafter, tree.num_draft_tokens(), num_accepted);
+        let brought = Brought::new(tree, &tokens);
+        brought.add_to(&mut sequence.stats);
+        self.meter.verified(sequence.speculation.drafter, &brought);
         // Of a path that was cut short, the last token's row is not needed: as ever, it is left to be computed.
         let path = &accepted.path[..accepted.path.len().min(tokens.len())];
         let context_len = sequence.context_len();
@@ -108,8 +107,9 @@ impl Engine {
         is_eos.then_some(Finish::Eos(token))
     }
 
-    /// Gives back all that a sequence held.
+    /// Shows drafters what a sequence has come to, and gives back all that it held.
     fn release(&mut self, mut sequence: Sequence) {
+        self.drafters.finished(&sequence.finished());
         self.blocks.release(&mut sequence.table);
         self.forget(sequence.id);
     }
@@ -129,25 +129,46 @@ fn emitted(tree: &DraftTree, accepted: &Accepted, logprobs: Vec<Logprobs>) -> Ve
         .collect()
 }
 
-/// Adds a step to a sequence's totals. Gives the number of draft tokens that were kept.
-fn count(sequence: &mut Sequence, tree: &DraftTree, tokens: &[Emitted]) -> usize {
-    let stats = &mut sequence.stats;
-    let num_accepted = tokens
-        .iter()
-        .filter(|emitted| emitted.source.is_some())
-        .count();
-    if stats.num_steps > 0 {
-        stats.num_decode_tokens += tokens.len();
+/// What one verify brought one sequence.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    num_tokens: usize,
+    pub(crate) num_draft_tokens: usize,
+    pub(crate) num_accepted: usize,
+    /// Of the draft tokens, those that were the client's prediction.
+    pub(crate) num_predicted: usize,
+    pub(crate) num_accepted_predicted: usize,
+}
+
+impl Brought {
+    fn new(tree: &DraftTree, tokens: &[Emitted]) -> Self {
+        let accepted = || tokens.iter().filter(|emitted| emitted.source.is_some());
+        let predicted = |&node: &usize| tree.source(node) == Some(PREDICTION);
+        Self {
+            num_tokens: tokens.len(),
+            num_draft_tokens: tree.num_draft_tokens(),
+            num_accepted: accepted().count(),
+            num_predicted: (1..tree.num_nodes()).filter(predicted).count(),
+            num_accepted_predicted: accepted().filter(|emitted| emitted.is_predicted()).count(),
+        }
     }
-    stats.num_steps += 1;
-    stats.num_drafts += usize::from(tree.num_draft_tokens() > 0);
-    stats.num_draft_tokens += tree.num_draft_tokens();
-    stats.num_accepted_tokens += num_accepted;
-    if stats.accepted_per_pos.len() < num_accepted {
-        stats.accepted_per_pos.resize(num_accepted, 0);
+
+    /// Adds it to a sequence's totals.
+    fn add_to(&self, stats: &mut Stats) {
+        if stats.num_steps > 0 {
+            stats.num_decode_tokens += self.num_tokens;
+        }
+        stats.num_steps += 1;
+        stats.num_drafts += usize::from(self.num_draft_tokens > 0);
+        stats.num_draft_tokens += self.num_draft_tokens;
+        stats.num_accepted_tokens += self.num_accepted;
+        stats.num_prediction_tokens += self.num_predicted;
+        stats.num_accepted_prediction_tokens += self.num_accepted_predicted;
+        if stats.accepted_per_pos.len() < self.num_accepted {
+            stats.accepted_per_pos.resize(self.num_accepted, 0);
+        }
+        for count in &mut stats.accepted_per_pos[..self.num_accepted] {
+            *count += 1;
+        }
     }
-    for count in &mut stats.accepted_per_pos[..num_accepted] {
-        *count += 1;
-    }
-    num_accepted
 }

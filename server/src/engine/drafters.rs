@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::Result;
-use foretoken_draft::{Context, DraftTree, Drafter, Verified};
+use foretoken_draft::{Context, DraftTree, Drafter, Finished, Verified};
 use foretoken_model::{SeqId, Token};
 
 /// Drafters by name. One that fails costs its drafts, nothing else.
@@ -60,6 +60,14 @@ impl Drafters {
     /// Shows every drafter what the target computed.
     pub(crate) fn observe(&mut self, verified: &Verified<'_>) {
         self.each(|drafter| drafter.observe(verified));
+    }
+
+    /// Shows every drafter a sequence that has said its last token.
+    pub(crate) fn finished(&mut self, finished: &Finished<'_>) {
+        self.each(|drafter| {
+            drafter.finished(finished);
+            Ok(())
+        });
     }
 
     /// Tells every drafter that a sequence is gone.

@@ -2,6 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram};
 
+use crate::engine::commit::Brought;
 use crate::engine::stopwatch::{Stage, Stopwatch};
 use crate::metrics::{Registry, names};
 
@@ -13,6 +14,8 @@ pub(crate) struct Meter {
     stages: [Histogram; Stage::COUNT],
     num_preemptions: Counter,
     drafters: Vec<DrafterMeter>,
+    num_predicted: Counter,
+    num_accepted_predicted: Counter,
     num_running: Gauge,
     num_waiting: Gauge,
     cache_usage: Gauge,
@@ -62,6 +65,8 @@ impl Meter {
             drafters: (drafters.iter())
                 .map(|name| DrafterMeter::new(&registry, name))
                 .collect(),
+            num_predicted: registry.counter(names::PREDICTION_TOKENS, &[]),
+            num_accepted_predicted: registry.counter(names::ACCEPTED_PREDICTION_TOKENS, &[]),
             num_running: registry.gauge(names::NUM_REQUESTS_RUNNING, &[]),
             num_waiting: registry.gauge(names::NUM_REQUESTS_WAITING, &[]),
             cache_usage: registry.gauge(names::KV_CACHE_USAGE, &[]),
@@ -75,18 +80,16 @@ impl Meter {
     }
 
     /// Counts a drafter's verified tree.
-    pub(crate) fn verified(
-        &mut self,
-        drafter: Option<&'static str>,
-        num_draft_tokens: usize,
-        num_accepted: usize,
-    ) {
+    pub(crate) fn verified(&mut self, drafter: Option<&'static str>, brought: &Brought) {
+        self.num_predicted.increment(brought.num_predicted as u64);
+        self.num_accepted_predicted
+            .increment(brought.num_accepted_predicted as u64);
         let mut meters = self.drafters.iter_mut();
         let meter = meters.find(|meter| Some(meter.name) == drafter);
         if let Some(meter) = meter
-            && num_draft_tokens > 0
+            && brought.num_draft_tokens > 0
         {
-            meter.verified(&self.registry, num_draft_tokens, num_accepted);
+            meter.verified(&self.registry, brought);
         }
     }
 
@@ -118,9 +121,11 @@ impl DrafterMeter {
         }
     }
 
-    fn verified(&mut self, registry: &Registry, num_draft_tokens: usize, num_accepted: usize) {
+    fn verified(&mut self, registry: &Registry, brought: &Brought) {
+        let num_accepted = brought.num_accepted;
         self.num_drafts.increment(1);
-        self.num_draft_tokens.increment(num_draft_tokens as u64);
+        self.num_draft_tokens
+            .increment(brought.num_draft_tokens as u64);
         self.num_accepted.increment(num_accepted as u64);
         for position in self.accepted_per_pos.len()..num_accepted {
             let labels = [

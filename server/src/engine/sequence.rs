@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use foretoken_draft::{Context, DraftTree};
+use foretoken_draft::{Context, DraftTree, Finished, Hints};
 use foretoken_model::{BlockTable, Sampler, SeqId, Token};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -32,6 +32,8 @@ pub(crate) struct Sequence {
     pub(crate) speculation: Speculation,
     pub(crate) stats: Stats,
     /// As [`Request`] has it.
+    prediction: Arc<[Token]>,
+    /// As [`Request`] has it.
     pub(crate) logprobs: Option<usize>,
     /// Blocks are shared among sequences of one salt.
     pub(crate) cache_salt: Option<Arc<str>>,
@@ -56,6 +58,7 @@ impl Sequence {
             stopping: request.stopping,
             speculation: request.speculation,
             stats: Stats::default(),
+            prediction: request.prediction,
             logprobs: request.logprobs,
             cache_salt: request.cache_salt,
             priority: request.priority,
@@ -125,6 +128,20 @@ impl Sequence {
             sampling: self.sampler.params(),
             max_draft_tokens,
             max_draft_depth,
+            hints: Hints {
+                prediction: &self.prediction,
+                num_prompt_tokens: self.num_prompt_tokens,
+                cache_salt: self.cache_salt.as_deref(),
+            },
+        }
+    }
+
+    /// What a drafter may see when nothing more comes.
+    pub(crate) fn finished(&self) -> Finished<'_> {
+        Finished {
+            tokens: &self.tokens,
+            num_prompt_tokens: self.num_prompt_tokens,
+            cache_salt: self.cache_salt.as_deref(),
         }
     }
 

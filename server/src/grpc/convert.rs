@@ -41,6 +41,7 @@ pub(super) fn raw_request(wire: GenerateRequest) -> RawRequest {
         priority: wire.priority,
         cache_salt: wire.kv.and_then(|kv| kv.cache_salt),
         logprobs: logprobs(&options),
+        prediction: wire.prediction.filter(|text| !text.is_empty()),
         speculation: RawSpeculation {
             drafter: speculation.drafter,
             max_draft_tokens: speculation.max_draft_tokens,

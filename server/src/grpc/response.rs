@@ -125,6 +125,8 @@ impl ResponseWriter {
                 drafts: count(stats.num_drafts),
                 draft_tokens: count(stats.num_draft_tokens),
                 accepted_tokens: count(stats.num_accepted_tokens),
+                prediction_tokens: count(stats.num_prediction_tokens),
+                accepted_prediction_tokens: count(stats.num_accepted_prediction_tokens),
                 accepted_per_pos: stats.accepted_per_pos.iter().copied().map(count).collect(),
                 mean_acceptance_length: stats.mean_acceptance_length(),
             }),

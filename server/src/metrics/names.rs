@@ -24,6 +24,17 @@ pub(crate) const NUM_ACCEPTED_TOKENS_PER_POS: Metric = Metric(
     "Draft tokens kept, by how many of their draft were kept before them.",
 );
 
+// Counters of what clients predict, which is drafted too and counted above as its drafter's.
+
+pub(crate) const PREDICTION_TOKENS: Metric = Metric(
+    "foretoken_prediction_tokens_total",
+    "Tokens of requests' predictions that were verified.",
+);
+pub(crate) const ACCEPTED_PREDICTION_TOKENS: Metric = Metric(
+    "foretoken_accepted_prediction_tokens_total",
+    "Tokens of requests' predictions that were kept.",
+);
+
 // Counters of requests. A request's choices count one by one.
 
 pub(crate) const PROMPT_TOKENS: Metric = Metric(

@@ -67,7 +67,8 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
         None if role == "assistant" => String::new(),
         None => fields.require("content")?,
         Some(Value::String(text)) => text,
-        Some(Value::Array(parts)) => text_of(&fields, parts)?,
+        // Line by line, as vLLM and llama.cpp join them.
+        Some(Value::Array(parts)) => texts_of(&fields, parts)?.join("\n"),
         Some(_) => return Err(fields.invalid("content", "is neither a string nor an array")),
     };
     fields.finish(Leftover::in_message)?;
@@ -77,11 +78,11 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
     })
 }
 
-/// Joins text parts line by line, as vLLM and llama.cpp do.
-fn text_of(message: &Fields, parts: Vec<Value>) -> Result<String, ApiError> {
-    let texts: Result<Vec<String>, ApiError> = (parts.into_iter().enumerate())
+/// The texts of `content`'s parts.
+pub(super) fn texts_of(owner: &Fields, parts: Vec<Value>) -> Result<Vec<String>, ApiError> {
+    (parts.into_iter().enumerate())
         .map(|(index, part)| {
-            let path = message.name(&format!("content[{index}]"));
+            let path = owner.name(&format!("content[{index}]"));
             let mut part = Fields::of(&path, part)?;
             let kind: String = part.require("type")?;
             if kind != "text" {
@@ -91,6 +92,5 @@ fn text_of(message: &Fields, parts: Vec<Value>) -> Result<String, ApiError> {
             part.finish(Leftover::in_part)?;
             Ok(text)
         })
-        .collect();
-    Ok(texts?.join("\n"))
+        .collect()
 }

@@ -38,7 +38,7 @@ impl Leftover {
             "response_format" => value["type"] == "text",
             "modalities" => *value == json!(["text"]),
             "reasoning_effort" => value == "none",
-            "audio" | "prediction" | "verbosity" | "web_search_options" => false,
+            "audio" | "verbosity" | "web_search_options" => false,
             "guided_json" | "guided_regex" | "guided_choice" | "guided_grammar" => false,
             "structured_outputs" | "chat_template" | "add_special_tokens" => false,
             "allowed_token_ids" | "truncate_prompt_tokens" => false,

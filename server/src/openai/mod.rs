@@ -15,6 +15,7 @@ mod leftover;
 mod logprobs;
 mod models;
 mod options;
+mod prediction;
 mod stream;
 mod tokenize;
 mod usage;

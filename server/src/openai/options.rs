@@ -8,6 +8,7 @@ use serde_json::{Number, Value};
 use super::error::ApiError;
 use super::fields::{Fields, read};
 use super::leftover::Leftover;
+use super::prediction::prediction;
 use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 
 /// A whole request: what the engine is to do, and how the answer is wanted.
@@ -48,6 +49,7 @@ impl Options {
             priority: fields.take("priority")?,
             cache_salt: fields.take("cache_salt")?,
             logprobs,
+            prediction: prediction(&mut fields)?,
             speculation: speculation(&mut fields)?,
         };
         let n = num_choices(&mut fields)?;

@@ -30,6 +30,7 @@ struct PromptTokensDetails {
     cached_tokens: usize,
 }
 
+/// Of the client's own prediction alone; what drafters guessed without it is counted in [`Timings`].
 #[derive(Debug, Serialize)]
 struct CompletionTokensDetails {
     reasoning_tokens: usize,
@@ -76,8 +77,8 @@ impl Cost {
     /// In OpenAI's terms.
     pub(super) fn usage(&self) -> Usage {
         let Stats {
-            num_draft_tokens,
-            num_accepted_tokens,
+            num_prediction_tokens,
+            num_accepted_prediction_tokens,
             num_cached_tokens,
             ..
         } = self.stats.clone().unwrap_or_default();
@@ -90,8 +91,9 @@ impl Cost {
             },
             completion_tokens_details: CompletionTokensDetails {
                 reasoning_tokens: 0,
-                accepted_prediction_tokens: num_accepted_tokens,
-                rejected_prediction_tokens: num_draft_tokens.saturating_sub(num_accepted_tokens),
+                accepted_prediction_tokens: num_accepted_prediction_tokens,
+                rejected_prediction_tokens: num_prediction_tokens
+                    .saturating_sub(num_accepted_prediction_tokens),
             },
         }
     }

@@ -5,6 +5,8 @@
 mod logprobs;
 mod lossless;
 mod order;
+mod predictions;
 mod prefixes;
+mod shared_outputs;
 mod stress;
 mod support;

@@ -130,6 +130,7 @@ async fn an_answer_tells_who_drafted() {
         accepted_tokens: 6,
         accepted_per_pos: vec![3, 3],
         mean_acceptance_length: 3.0,
+        ..Default::default()
     };
     let plain = SpeculationStats {
         drafter: "none".to_owned(),
@@ -195,6 +196,9 @@ async fn an_answer_tells_why_it_ended() {
 #[tokio::test]
 async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
     let (frontend, mut inbox) = support::frontend(4);
+    let predicted = (frontend.model().tokenizer)
+        .encode("Once upon a time", false)
+        .unwrap();
     let served = serve(frontend, None).await;
     let full = GenerateRequest {
         model: "demo".into(),
@@ -228,6 +232,7 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
             min_draft_tokens: Some(2),
             max_draft_depth: Some(5),
         }),
+        prediction: Some("Once upon a time".into()),
         ..continuing(&[5, 6], 0)
     };
     let mut zero = continuing(&[5, 6], 3);
@@ -244,10 +249,11 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
         min_draft_tokens: 0,
         max_draft_depth: 63,
     };
-    for (wire, rank, sampling, stopping, speculation) in [
+    for (wire, rank, predicted, sampling, stopping, speculation) in [
         (
             full,
             (-3, Some("s")),
+            predicted,
             SamplingParams {
                 temperature: 0.5,
                 top_k: 4,
@@ -274,6 +280,7 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
         (
             zero,
             (0, None),
+            Vec::new(),
             SamplingParams::greedy(),
             stopping,
             speculation,
@@ -289,6 +296,7 @@ async fn every_field_reaches_the_engine_and_zero_is_not_absent() {
         answer.unwrap();
         assert_eq!(request.prompt, [5, 6]);
         assert_eq!((request.priority, request.cache_salt.as_deref()), rank);
+        assert_eq!(request.prediction[..], predicted);
         assert_eq!(request.sampling, sampling);
         assert_eq!(request.stopping, stopping);
         assert_eq!(request.speculation, speculation);

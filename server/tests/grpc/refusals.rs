@@ -28,7 +28,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     let (frontend, _inbox) = support::frontend(4);
     let served = serve(frontend, None).await;
     type Spoil = fn(&mut GenerateRequest);
-    let cases: [(Spoil, Code, &str); 18] = [
+    let cases: [(Spoil, Code, &str); 20] = [
         (
             |r| r.temperature = Some(-1.0),
             Code::InvalidArgument,
@@ -108,6 +108,16 @@ async fn what_is_wrong_with_a_request_is_said() {
             },
             Code::InvalidArgument,
             "`drafter`: is `oracle`, expected `none` or one of: trigram, lookup",
+        ),
+        (
+            |r| r.prediction = Some(" the".repeat(300)),
+            Code::InvalidArgument,
+            "`prediction`: has 300 tokens, expected at most 256",
+        ),
+        (
+            |r| r.prediction = Some("x".repeat(1 << 20)),
+            Code::InvalidArgument,
+            "`prediction`: has at least ",
         ),
         (
             |r| r.request_id = "a\nb".into(),

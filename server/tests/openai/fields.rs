@@ -122,7 +122,6 @@ async fn a_field_that_cannot_be_obeyed_is_refused_by_name() {
         ("response_format", json!("text")),
         ("modalities", json!(["text", "audio"])),
         ("min_tokens", json!(1)),
-        ("prediction", json!({"type": "content", "content": "a"})),
     ] {
         let answer = complete(&door, &json!({name: value})).await;
         assert_error(

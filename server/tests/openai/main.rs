@@ -9,6 +9,7 @@ mod clients;
 mod fields;
 mod logprobs;
 mod operations;
+mod predictions;
 mod prompts;
 mod streams;
 #[path = "../support/mod.rs"]

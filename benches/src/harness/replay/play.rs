@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use foretoken_draft::{Context, DraftTree, Drafter, accept};
+use foretoken_draft::{Context, DraftTree, Drafter, Hints, accept};
 use foretoken_model::SeqId;
 
 use super::transcript::Transcript;
@@ -85,6 +85,7 @@ impl<'a> Player<'a> {
                 sampling: &sampling,
                 max_draft_tokens: if max_draft_depth == 0 { 0 } else { asked },
                 max_draft_depth,
+                hints: Hints::default(),
             };
             let (tree, draft) = self.propose(&context)?;
             let mut trees = [tree];

@@ -160,6 +160,7 @@ struct Event {
     #[serde(default)]
     choices: Vec<Choice>,
     usage: Option<EventUsage>,
+    timings: Option<Timings>,
     error: Option<Value>,
 }
 
@@ -178,13 +179,13 @@ struct Delta {
 struct EventUsage {
     prompt_tokens: usize,
     completion_tokens: usize,
-    completion_tokens_details: Option<Details>,
 }
 
+/// llama.cpp's, where a server has them.
 #[derive(Deserialize)]
-struct Details {
-    accepted_prediction_tokens: Option<usize>,
-    rejected_prediction_tokens: Option<usize>,
+struct Timings {
+    draft_n: Option<usize>,
+    draft_n_accepted: Option<usize>,
 }
 
 /// What one event brings.
@@ -202,16 +203,15 @@ fn read(data: &str) -> Result<Piece, Failure> {
     Ok(Piece {
         text: text.unwrap_or_default(),
         num_tokens: None,
-        usage: event.usage.map(usage),
+        usage: event.usage.map(|counts| usage(counts, event.timings)),
     })
 }
 
-fn usage(usage: EventUsage) -> Usage {
-    let drafted = usage.completion_tokens_details.and_then(|details| {
-        let accepted = details.accepted_prediction_tokens?;
+fn usage(usage: EventUsage, timings: Option<Timings>) -> Usage {
+    let drafted = timings.and_then(|timings| {
         Some(Drafted {
-            num_draft_tokens: accepted + details.rejected_prediction_tokens.unwrap_or_default(),
-            num_accepted_tokens: accepted,
+            num_draft_tokens: timings.draft_n?,
+            num_accepted_tokens: timings.draft_n_accepted?,
             ..Drafted::default()
         })
     });
