@@ -8,16 +8,21 @@ use filter::filter;
 
 /// A token that may come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Successor {
-    pub(crate) token: Token,
-    pub(crate) chance: f32,
+pub struct Successor {
+    /// Which.
+    pub token: Token,
+    /// How likely it is.
+    pub chance: f32,
 }
 
 /// Guesses that are kept of those at one token.
-pub(crate) const MAX_CHILDREN: usize = 8;
+pub(crate) const MAX_CHILDREN: usize = 12;
 
 /// What the rest's score is raised by: it speaks for many tokens, one of which may be lucky.
-const REST_BONUS: f32 = 1.0;
+const REST_BONUS: f32 = 0.6;
+
+/// Noise that lifts a token higher is too rare to look for.
+const LIFT: f32 = 3.0;
 
 /// Ranks guesses as a request's sampler ranks tokens: with its filters and its noise.
 ///
@@ -43,6 +48,14 @@ impl<'a> Ranking<'a> {
         Self {
             sampling,
             noise: (!sampling.is_greedy()).then_some((sampling.temperature, noise)),
+        }
+    }
+
+    /// The least chance of the drafter's own that could become one of `least` in the ranking: noise can lift a token.
+    pub(crate) fn least_own(&self, least: f32) -> f32 {
+        match self.noise {
+            Some((temperature, _)) => least * (-LIFT * temperature).exp(),
+            None => least,
         }
     }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use crate::validation::MAX_DRAFT_TOKENS;
@@ -28,6 +28,17 @@ pub struct SpeculationOptions {
         hide_short_help = true
     )]
     pub trigram_table: Option<PathBuf>,
+
+    /// How the trigram drafter grows its trees: the likeliest node first, or the paper's Monte Carlo tree search, for
+    /// comparison
+    #[arg(
+        long,
+        env = "FORETOKEN_TRIGRAM_SEARCH",
+        value_name = "NAME",
+        default_value = "best-first",
+        hide_short_help = true
+    )]
+    pub trigram_search: TrigramSearch,
 
     /// The infini drafter's corpus; without one there is no such drafter
     #[arg(
@@ -65,6 +76,15 @@ pub struct SpeculationOptions {
         conflicts_with_all = ["drafter", "max_draft_tokens"]
     )]
     speculative_config: Option<SpeculativeConfig>,
+}
+
+/// Names that `--trigram-search` takes.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum TrigramSearch {
+    /// The likeliest node first.
+    BestFirst,
+    /// Monte Carlo tree search.
+    Mcts,
 }
 
 /// Names that `--drafter` takes.
