@@ -113,7 +113,7 @@ impl Trigram {
         let mixture = &mut self.mixture;
         let mut guess = |last: &[Token], depth, least, guesses: &mut _| {
             sources.blend(last, ranking.least_own(least), mixture);
-            ranking.rank(mixture.successors(), tokens.len() + depth, guesses);
+            ranking.rank(mixture.successors(), tokens.len() + depth, least, guesses);
         };
         match self.options.search {
             Search::BestFirst => self

@@ -48,18 +48,16 @@ pub fn replay(options: &ReplayOptions) -> Result<Vec<ReplayResult>> {
         transcripts.extend(read(path)?);
     }
     ensure!(!transcripts.is_empty(), "the files hold no transcript");
-    let mut drafters = drafters(&options.engine, &options.drafters)?;
-    let num_plays = drafters.len() * options.budgets.len() * transcripts.len();
+    let num_drafters = drafters(&options.engine, &options.drafters)?.len();
+    let num_plays = num_drafters * options.budgets.len() * transcripts.len();
     let progress = bar("replaying", num_plays)?;
     let mut results = Vec::new();
-    for drafter in &mut drafters {
-        for &budget in &options.budgets {
-            results.extend(results_of(
-                drafter.as_mut(),
-                budget as usize,
-                &transcripts,
-                || progress.inc(1),
-            )?);
+    for &budget in &options.budgets {
+        // What one budget's replay has taught a drafter, another's must not know.
+        for drafter in &mut drafters(&options.engine, &options.drafters)? {
+            let done = || progress.inc(1);
+            let played = results_of(drafter.as_mut(), budget as usize, &transcripts, done)?;
+            results.extend(played);
         }
     }
     progress.finish_and_clear();

@@ -1,6 +1,6 @@
 //! The served drafters, and what they are compared with: the same with parts left out, and the published program.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Result as DraftResult;
 use foretoken_draft::trigram::{Search, TrigramOptions};
 use foretoken_draft::{Context, DraftTree, Drafter, Trigram};
@@ -30,7 +30,7 @@ pub fn drafters(options: &EngineOptions, asked: &[String]) -> Result<Vec<Box<dyn
     drafters.push(Box::new(Published::new(table_of(options)?)));
     let names: Vec<&str> = drafters.iter().map(|drafter| drafter.name()).collect();
     for asked in asked {
-        anyhow::ensure!(
+        ensure!(
             names.contains(&asked.as_str()),
             "there is no drafter `{asked}`, only {}",
             names.join(", ")
