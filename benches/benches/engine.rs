@@ -10,7 +10,7 @@ use clap::Parser;
 use foretoken_model::chat_template::Message;
 use foretoken_server::admission::Frontend;
 use foretoken_server::config::EngineOptions;
-use foretoken_server::launch::{Grants, launch};
+use foretoken_server::launch::{Grants, Pricing, launch};
 use foretoken_server::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use foretoken_server::request::Stats;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -59,7 +59,7 @@ fn main() -> Result<()> {
         max_num_queued: 1,
         ..Grants::default()
     };
-    let frontend = launch(&options.engine, grants)?.frontend;
+    let frontend = launch(&options.engine, grants, Pricing::Measured)?.frontend;
     let num_settings = settings(0.0).len() * options.questions * TEMPERATURES.len();
     let progress = ProgressBar::new((WORKLOADS.len() * num_settings) as u64).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} (ends in {eta})")?,

@@ -21,5 +21,6 @@ pub use accept::{Accepted, accept};
 pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
 pub use infini::Infini;
 pub use lookup::{Lookup, PREDICTION};
+pub use ranking::Successor;
 pub use tree::{DraftTree, Node};
 pub use trigram::Trigram;

@@ -1,8 +1,5 @@
 //! The draft maker: best first, until the tree is full.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 use foretoken_model::Token;
 
 use crate::drafter::Context;
@@ -12,11 +9,15 @@ use crate::tree::{DraftTree, Node};
 /// Less likely nodes are not drafted: no budget pays for them.
 const MIN_SURVIVAL: f32 = 5e-4;
 
+/// Where a child would need a better chance than this to be among the nodes to come, nobody asks for children. That halves
+/// the work at a temperature of 1, and by replay trees are none the worse: late guesses are overrated.
+const MAX_CHANCE: f32 = 0.4;
+
 /// Grows trees from the likeliest node on. Its scratch is kept between calls.
 #[derive(Debug, Default)]
 pub(crate) struct Maker {
-    open: BinaryHeap<OpenNode>,
-    num_opened: u64,
+    /// The likeliest last; of equals, the first that was opened.
+    open: Vec<OpenNode>,
     guesses: Vec<Successor>,
 }
 
@@ -24,8 +25,6 @@ pub(crate) struct Maker {
 #[derive(Clone, Copy, Debug)]
 struct OpenNode {
     survival: f32,
-    /// Nodes opened before this one: of equals, the first goes first.
-    order: u64,
     parent: Node,
     token: Token,
 }
@@ -48,12 +47,13 @@ impl Maker {
         let mut tree = DraftTree::new(tokens[tokens.len() - 1]);
         let mut node = DraftTree::ROOT;
         self.open.clear();
-        self.num_opened = 0;
         while tree.num_draft_tokens() < context.max_draft_tokens {
-            if tree.depth(node) < context.max_draft_depth {
-                let survival = tree.survival()[node];
-                guess(&tree, node, MIN_SURVIVAL / survival, &mut self.guesses);
-                self.open(node, survival);
+            let floor = self.floor(context.max_draft_tokens - tree.num_draft_tokens());
+            let survival = tree.survival()[node];
+            let least = floor / survival;
+            if tree.depth(node) < context.max_draft_depth && least < MAX_CHANCE {
+                guess(&tree, node, least, &mut self.guesses);
+                self.open(node, survival, floor);
             }
             let Some(next) = self.open.pop() else { break };
             match tree.push(next.parent, next.token, next.survival, source) {
@@ -64,44 +64,28 @@ impl Maker {
         tree
     }
 
+    /// What a node has to survive with to be among the next `num_nodes`, as far as is known.
+    fn floor(&self, num_nodes: usize) -> f32 {
+        let last = self.open.len().checked_sub(num_nodes);
+        last.map_or(MIN_SURVIVAL, |last| self.open[last].survival)
+    }
+
     /// Opens the guesses as children of `parent`.
-    fn open(&mut self, parent: Node, reached: f32) {
+    fn open(&mut self, parent: Node, reached: f32, floor: f32) {
         for &Successor { token, chance } in &self.guesses {
             let survival = reached * chance;
-            if survival >= MIN_SURVIVAL {
-                self.open.push(OpenNode {
+            if survival >= floor {
+                let place = self.open.partition_point(|open| open.survival < survival);
+                let node = OpenNode {
                     survival,
-                    order: self.num_opened,
                     parent,
                     token,
-                });
-                self.num_opened += 1;
+                };
+                self.open.insert(place, node);
             }
         }
     }
 }
-
-impl Ord for OpenNode {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.survival
-            .total_cmp(&other.survival)
-            .then(other.order.cmp(&self.order))
-    }
-}
-
-impl PartialOrd for OpenNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for OpenNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for OpenNode {}
 
 #[cfg(test)]
 mod tests {
@@ -128,7 +112,7 @@ mod tests {
         maker.make(&context, "test", guess)
     }
 
-    /// Guesses that depend on token and depth alone: `num` of them, their chances from a hash, 1 at the most.
+    /// Guesses that depend on token and depth alone: `num` of them, their chances from a hash, at most what makers ask for.
     fn arbitrary(salt: u32, num: u32) -> impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>) {
         move |tree, node, _, guesses| {
             let last = [tree.tokens()[node], tree.depth(node) as Token];
@@ -138,7 +122,7 @@ mod tests {
             guesses.clear();
             guesses.extend((0..num).map(|i| Successor {
                 token: hash % 5 + i,
-                chance: (hash.rotate_left(4 * i) % 8) as f32 / 7.0,
+                chance: (hash.rotate_left(4 * i) % 8) as f32 / 7.0 * MAX_CHANCE,
             }));
         }
     }
@@ -162,7 +146,8 @@ mod tests {
         };
         let cases: [((usize, usize), &[Token]); 5] = [
             ((9, 9), &[1, 2, 3, 6, 4, 5]),
-            ((3, 9), &[1, 2, 3, 6]),
+            // 6 would need .24 of .3, which is too much to ask for.
+            ((3, 9), &[1, 2, 3, 4]),
             ((9, 2), &[1, 2, 3, 6, 4]),
             ((9, 0), &[1]),
             ((0, 9), &[1]),

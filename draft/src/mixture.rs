@@ -46,6 +46,21 @@ impl Mixture {
         }
     }
 
+    /// Multiplies the chances of some tokens, which all others pay for.
+    pub(crate) fn favour(&mut self, factor: f32, is_favoured: impl Fn(Token) -> bool) {
+        let mut whole = self.rest;
+        for successor in &mut self.successors {
+            if is_favoured(successor.token) {
+                successor.chance *= factor;
+            }
+            whole += successor.chance;
+        }
+        for successor in &mut self.successors {
+            successor.chance /= whole;
+        }
+        self.rest /= whole;
+    }
+
     /// What the chances leave of 1.
     pub(crate) fn rest(&self) -> f32 {
         self.rest
@@ -91,6 +106,9 @@ mod tests {
             let want = [(7, 0.5), (3, 0.375)].map(|(token, chance)| Successor { token, chance });
             assert_eq!(got[..], want);
             assert_eq!((mixture.rest(), mixture.is_complete()), (0.125, false));
+            mixture.favour(3.0, |token| token == 7);
+            let got: Vec<f32> = mixture.successors().iter().map(|got| got.chance).collect();
+            assert_eq!((got, mixture.rest()), (vec![0.75, 0.1875], 0.0625));
             mixture.add([(1, 0.9)].into_iter());
             assert!(mixture.is_complete());
         }

@@ -10,7 +10,7 @@ use foretoken_model::chat_template::Message;
 use crate::admission::Frontend;
 use crate::config::{GenerateConfig, LogFormat};
 use crate::generation::Chunk;
-use crate::launch::{Grants, launch};
+use crate::launch::{Grants, Pricing, launch};
 use crate::log;
 use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use crate::request::Stats;
@@ -26,7 +26,7 @@ pub fn generate(config: GenerateConfig) -> Result<()> {
         max_num_queued: 1,
         ..Grants::default()
     };
-    let frontend = launch(&config.engine, grants)?.frontend;
+    let frontend = launch(&config.engine, grants, Pricing::Guessed)?.frontend;
     runtime.block_on(answer(&config, &frontend))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use candle_core::Device;
 use foretoken_draft::infini::{Corpus, CorpusError};
-use foretoken_draft::trigram::{StaticTable, TableError};
+use foretoken_draft::trigram::{Search, StaticTable, TableError, TrigramOptions};
 use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource, Quantization,
@@ -15,7 +15,7 @@ use foretoken_model::{
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
-use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice};
+use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice, TrigramSearch};
 use crate::engine::{Drafters, Engine, SchedulerOptions};
 use crate::memory::{MemoryError, num_blocks};
 use crate::request::Speculation;
@@ -102,8 +102,21 @@ pub struct Grants {
     pub request_timeout: Option<Duration>,
 }
 
+/// Where the engine knows from what its forwards cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pricing {
+    /// It measures them before the first request.
+    Measured,
+    /// It starts from a guess and learns from the first steps on: for one answer, measuring takes longer than it saves.
+    Guessed,
+}
+
 /// Loads a model and starts its engine.
-pub fn launch(options: &EngineOptions, grants: Grants) -> Result<Launched, LaunchError> {
+pub fn launch(
+    options: &EngineOptions,
+    grants: Grants,
+    pricing: Pricing,
+) -> Result<Launched, LaunchError> {
     let (source, model) = load(options)?;
     let num_blocks = num_blocks(&model, options)?;
     let drafters = Drafters::new(
@@ -138,7 +151,10 @@ pub fn launch(options: &EngineOptions, grants: Grants) -> Result<Launched, Launc
     )?;
     engine.report_to(frontend.metrics().registry());
     let thread = start(options.threads, move || {
-        engine.measure_prices()?;
+        match pricing {
+            Pricing::Measured => engine.measure_prices()?,
+            Pricing::Guessed => engine.guess_prices(),
+        }
         engine.run(inbox)
     })?;
     Ok(Launched {
@@ -201,6 +217,12 @@ pub fn drafters_of(options: &EngineOptions) -> Result<Vec<Box<dyn Drafter>>, Lau
     drafters(options, &source, &model)
 }
 
+/// The table that the trigram drafter of such a server would have.
+pub fn table_of(options: &EngineOptions) -> Result<Option<StaticTable>, LaunchError> {
+    let (source, model) = load(options)?;
+    table(options, &source, &model)
+}
+
 /// The drafters that requests may name. All whose files are there, whichever is the default: they cost nothing until
 /// used.
 fn drafters(
@@ -209,8 +231,18 @@ fn drafters(
     model: &LoadedModel,
 ) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
     let table = table(options, source, model)?;
-    let mut drafters: Vec<Box<dyn Drafter>> =
-        vec![Box::new(Trigram::new(table)), Box::new(lookup(options))];
+    let search = match options.speculation.trigram_search {
+        TrigramSearch::BestFirst => Search::BestFirst,
+        TrigramSearch::Mcts => Search::Mcts,
+    };
+    let trigram = TrigramOptions {
+        search,
+        ..TrigramOptions::default()
+    };
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![
+        Box::new(Trigram::with_options(table, trigram)),
+        Box::new(lookup(options)),
+    ];
     if let Some(path) = &options.speculation.infini_corpus {
         drafters.push(Box::new(Infini::new(corpus(path, model)?)));
     }

@@ -11,7 +11,7 @@ use crate::admission::Frontend;
 use crate::api_key::ApiKey;
 use crate::config::ServeConfig;
 
-use crate::launch::{Grants, Launched, launch};
+use crate::launch::{Grants, Launched, Pricing, launch};
 use crate::otlp::Exporter;
 use crate::{grpc, log, openai};
 
@@ -61,7 +61,7 @@ async fn open_and_serve(config: ServeConfig) -> Result<()> {
         max_num_queued: config.max_num_queued_reqs,
         request_timeout: config.request_timeout.map(Duration::from_secs),
     };
-    let launched = launch(&config.engine, grants)?;
+    let launched = launch(&config.engine, grants, Pricing::Measured)?;
     announce(&doors, &launched.frontend)?;
     tokio::select! {
         served = serve(doors, launched, stop_signal()) => served,

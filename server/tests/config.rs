@@ -6,6 +6,7 @@ use std::io::Write;
 use clap::{Arg, Args};
 use foretoken_server::config::{
     self, Command, DtypeChoice, GenerateConfig, LogFormat, QuantizationChoice, ServeConfig,
+    TrigramSearch,
 };
 use tempfile::NamedTempFile;
 
@@ -68,6 +69,7 @@ fn defaults() {
     let drafts = engine.speculation;
     assert_eq!(drafts.drafter, "trigram");
     assert_eq!((drafts.trigram_table, drafts.infini_corpus), (None, None));
+    assert_eq!(drafts.trigram_search, TrigramSearch::BestFirst);
     assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (16, 0));
     assert_eq!(drafts.max_draft_depth, 63);
 }

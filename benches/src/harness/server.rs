@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use foretoken_server::config::EngineOptions;
-use foretoken_server::launch::{Grants, Launched, launch};
+use foretoken_server::launch::{Grants, Launched, Pricing, launch};
 use foretoken_server::serve::{Doors, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -110,7 +110,7 @@ pub(super) fn start(engine: &EngineOptions, max_num_queued: usize) -> Result<Lau
         max_num_queued,
         request_timeout: None,
     };
-    launch(engine, grants).context("the server in this process")
+    launch(engine, grants, Pricing::Measured).context("the server in this process")
 }
 
 /// A server in this process with its doors open on loopback. It ends when dropped.

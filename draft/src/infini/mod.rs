@@ -63,12 +63,13 @@ impl Infini {
     fn draft(&mut self, context: &Context<'_>) -> DraftTree {
         let (index, guesser) = (self.corpus.index(), &mut self.guesser);
         let ranking = Ranking::new(context.sampling);
-        self.maker.make(context, NAME, |tree, node, _, guesses| {
-            guesser.reach(index, context.tokens, tree, node);
-            guesser.guess(index, node);
-            let position = context.tokens.len() + tree.depth(node);
-            ranking.rank(guesser.mixture.successors(), position, guesses);
-        })
+        self.maker
+            .make(context, NAME, |tree, node, least, guesses| {
+                guesser.reach(index, context.tokens, tree, node);
+                guesser.guess(index, node);
+                let position = context.tokens.len() + tree.depth(node);
+                ranking.rank(guesser.mixture.successors(), position, least, guesses);
+            })
     }
 }
 

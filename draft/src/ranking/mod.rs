@@ -8,16 +8,21 @@ use filter::filter;
 
 /// A token that may come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Successor {
-    pub(crate) token: Token,
-    pub(crate) chance: f32,
+pub struct Successor {
+    /// Which.
+    pub token: Token,
+    /// How likely it is.
+    pub chance: f32,
 }
 
 /// Guesses that are kept of those at one token.
-pub(crate) const MAX_CHILDREN: usize = 8;
+pub(crate) const MAX_CHILDREN: usize = 12;
 
 /// What the rest's score is raised by: it speaks for many tokens, one of which may be lucky.
-const REST_BONUS: f32 = 1.0;
+const REST_BONUS: f32 = 0.6;
+
+/// Noise that lifts a token higher is too rare to look for where only a likely token is of use.
+const LIFT: f32 = 3.0;
 
 /// Ranks guesses as a request's sampler ranks tokens: with its filters and its noise.
 ///
@@ -46,20 +51,34 @@ impl<'a> Ranking<'a> {
         }
     }
 
+    /// The least chance of the drafter's own that could become one of `least` in the ranking: noise can lift a token.
+    pub(crate) fn least_own(&self, least: f32) -> f32 {
+        match self.noise {
+            Some((temperature, _)) => least * (-LIFT * temperature).exp(),
+            None => least,
+        }
+    }
+
     /// Ranks guesses at the token of `position`: `guesses` come with the drafter's own chances, in any order, and may
-    /// be left in another; the best go to `ranked`, best first, with chances to be what the target says.
+    /// be left in another; the best go to `ranked`, best first, with chances to be what the target says. Those whose
+    /// chance would be below `least` may be left out.
     pub(crate) fn rank(
         &self,
         guesses: &mut Vec<Successor>,
         position: usize,
+        least: f32,
         ranked: &mut Vec<Successor>,
     ) {
+        let temperature = self.noise.map_or(0.0, |(temperature, _)| temperature);
+        let trust = 1.0 / (1.0 + temperature / 2.0);
+        let reach = least.ln() / trust;
         if self.noise.is_some() {
             filter(guesses, self.sampling);
         }
         let mut best = Best::default();
         for &guess in guesses.iter() {
-            if let Some(score) = self.score(guess, position, best.floor()) {
+            let floor = best.floor().max(best.highest() + reach);
+            if let Some(score) = self.score(guess, position, floor) {
                 best.insert(score, guess);
             }
         }
@@ -67,8 +86,7 @@ impl<'a> Ranking<'a> {
         let rest = 1.0 - sum(best.iter().map(|&(_, guess)| guess));
         let rest = rest.max(0.0).ln() + REST_BONUS;
         let highest = best.first().map_or(rest, |&(score, _)| score.max(rest));
-        let temperature = self.noise.map_or(0.0, |(temperature, _)| temperature);
-        let part = |score: f32| ((score - highest) / (1.0 + temperature / 2.0)).exp();
+        let part = |score: f32| ((score - highest) * trust).exp();
         ranked.clear();
         ranked.extend(best.iter().map(|&(score, guess)| Successor {
             token: guess.token,
@@ -113,6 +131,11 @@ impl Default for Best {
 impl Best {
     fn entries(&self) -> &[(f32, Successor)] {
         &self.entries[..self.len]
+    }
+
+    /// The best guess's score.
+    fn highest(&self) -> f32 {
+        self.entries[0].0
     }
 
     /// Lower scores have no place here.
@@ -165,7 +188,7 @@ mod tests {
 
     fn ranked(sampling: &SamplingParams, guesses: &[Successor], position: usize) -> Vec<Successor> {
         let mut ranked = Vec::new();
-        Ranking::new(sampling).rank(&mut guesses.to_vec(), position, &mut ranked);
+        Ranking::new(sampling).rank(&mut guesses.to_vec(), position, 0.0, &mut ranked);
         ranked
     }
 

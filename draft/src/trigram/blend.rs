@@ -3,39 +3,56 @@
 use foretoken_model::Token;
 
 use super::overlay::Overlay;
+use super::recent::Recent;
 use super::suffix::Suffix;
 use super::table::StaticTable;
 use crate::mixture::Mixture;
 
-/// How much the sequence's own past is doubted: a row of weight w speaks for w / (w + DOUBT) of what may come.
-const DOUBT: f32 = 0.7;
+/// How much the sequence's own past is doubted: after two tokens, a row of weight w speaks for w / (w + doubt) of what
+/// may come; after one, which tells less, the doubt is the other.
+const PAIR_DOUBT: f32 = 0.6;
+const SINGLE_DOUBT: f32 = 1.5;
 
-/// What may follow `last`, the last two tokens or the only one: to `mixture`, which is emptied before.
-///
-/// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for the
-/// single token. The table's commonest tokens stand in where all of them are silent. From the table nothing is taken
-/// whose chance is below `least`.
-pub(crate) fn blend(
-    overlay: &Overlay,
-    table: Option<&StaticTable>,
-    last: &[Token],
-    least: f32,
-    mixture: &mut Mixture,
-) {
-    mixture.clear();
-    for suffix in Suffix::all(last) {
-        let known = suffix == Suffix::EMPTY && !mixture.successors().is_empty();
-        if known || mixture.is_complete() {
-            break;
+/// What it is worth to a token to be among the sequence's latest.
+const RECENT_FACTOR: f32 = 1.7;
+
+/// What is known of texts: the sequence's own, and the corpus.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    pub(crate) overlay: &'a Overlay,
+    pub(crate) recent: Recent,
+    pub(crate) table: Option<&'a StaticTable>,
+}
+
+impl Sources<'_> {
+    /// What may follow `last`, the last two tokens or the only one: to `mixture`, which is emptied before.
+    ///
+    /// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for
+    /// the single token. The table's commonest tokens stand in where all of them are silent. Nothing is taken from the
+    /// table whose chance is below `least`.
+    pub(crate) fn blend(&self, last: &[Token], least: f32, mixture: &mut Mixture) {
+        mixture.clear();
+        for suffix in Suffix::all(last) {
+            let known = suffix == Suffix::EMPTY && !mixture.successors().is_empty();
+            if known || mixture.is_complete() {
+                break;
+            }
+            let row = self.overlay.successors(suffix);
+            let doubt = match suffix.is_pair() {
+                true => PAIR_DOUBT,
+                false => SINGLE_DOUBT,
+            };
+            let doubted = doubt + row.iter().map(|&(_, weight)| weight).sum::<f32>();
+            mixture.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
+            if let Some(table) = self.table {
+                let least = least / mixture.rest();
+                if least < 1.0 {
+                    let row = table.successors(suffix);
+                    mixture.add(row.take_while(|&(_, chance)| chance >= least));
+                }
+            }
         }
-        let row = overlay.successors(suffix);
-        let doubted = DOUBT + row.iter().map(|&(_, weight)| weight).sum::<f32>();
-        mixture.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
-        if let Some(table) = table {
-            let least = least / mixture.rest();
-            let row = table.successors(suffix);
-            mixture.add(row.take_while(|&(_, chance)| chance >= least));
-        }
+        mixture.favour(RECENT_FACTOR, |token| self.recent.holds(token));
     }
 }
 
@@ -55,6 +72,14 @@ mod tests {
         builder::tests::table(&[document], Pruning::NONE)
     }
 
+    fn sources<'a>(overlay: &'a Overlay, table: Option<&'a StaticTable>) -> Sources<'a> {
+        Sources {
+            overlay,
+            recent: Recent::default(),
+            table,
+        }
+    }
+
     /// Asserts the tokens by id and their chances, within what the table's storage rounds off.
     fn assert_close(successors: &mut [Successor], want: &[(Token, f32)]) {
         successors.sort_by_key(|successor| successor.token);
@@ -72,8 +97,8 @@ mod tests {
     fn each_row_takes_its_part_of_the_rest() {
         let (own, nothing) = (overlay(&[1, 2, 3, 5, 2, 4]), Overlay::default());
         let corpus = table(&[1, 2, 6, 1, 2, 6, 7, 2, 8]);
-        // After 1, 2: 1 / 1.7 for 3 by the overlay's pair; then 2 / 3 for 6 by the table's pair; then of the overlay's
-        // single token 1.8 / 2.5, of the table's 3 / 5.
+        // After 1, 2: 1 / 1.6 for 3 by the overlay's pair; then 2 / 3 for 6 by the table's pair; then of the overlay's
+        // single token 1.65 / 3.15, of the table's 3 / 5.
         type Case<'a> = (
             &'a Overlay,
             Option<&'a StaticTable>,
@@ -82,13 +107,13 @@ mod tests {
         );
         let cases: [Case<'_>; 6] = [
             (&nothing, None, &[1, 2], &[]),
-            (&own, None, &[1, 2], &[(3, 0.72), (4, 0.16)]),
+            (&own, None, &[1, 2], &[(3, 0.70), (4, 0.12)]),
             (&nothing, Some(&corpus), &[1, 2], &[(6, 0.80), (8, 0.07)]),
             (
                 &own,
                 Some(&corpus),
                 &[1, 2],
-                &[(3, 0.63), (4, 0.05), (6, 0.29), (8, 0.01)],
+                &[(3, 0.65), (4, 0.04), (6, 0.27), (8, 0.01)],
             ),
             (&nothing, Some(&corpus), &[9, 2], &[(6, 0.40), (8, 0.20)]),
             (
@@ -99,8 +124,8 @@ mod tests {
             ),
         ];
         let mut mixture = Mixture::default();
-        for (own, corpus, last, want) in cases {
-            blend(own, corpus, last, 0.0, &mut mixture);
+        for (overlay, table, last, want) in cases {
+            sources(overlay, table).blend(last, 0.0, &mut mixture);
             assert_close(mixture.successors(), want);
         }
     }
@@ -109,9 +134,21 @@ mod tests {
     fn the_unlikely_is_not_taken_from_the_table() {
         let corpus = table(&[1, 2, 6, 1, 2, 6, 7, 2, 8]);
         let mut mixture = Mixture::default();
-        let own = Overlay::default();
-        blend(&own, Some(&corpus), &[1, 2], 0.1, &mut mixture);
+        sources(&Overlay::default(), Some(&corpus)).blend(&[1, 2], 0.1, &mut mixture);
         // The single token's row would give 6 its 0.13 of the rest, but no 0.1 of 1 is left for 8.
         assert_close(mixture.successors(), &[(6, 0.80)]);
+    }
+
+    #[test]
+    fn the_latest_tokens_are_favoured() {
+        let corpus = table(&[1, 2, 6, 1, 2, 8]);
+        let nothing = Overlay::default();
+        let mut favouring = sources(&nothing, Some(&corpus));
+        let mut mixture = Mixture::default();
+        favouring.blend(&[1, 2], 0.0, &mut mixture);
+        assert_close(mixture.successors(), &[(6, 0.38), (8, 0.38)]);
+        favouring.recent = Recent::of(&[5, 8, 7]);
+        favouring.blend(&[1, 2], 0.0, &mut mixture);
+        assert_close(mixture.successors(), &[(6, 0.30), (8, 0.51)]);
     }
 }

@@ -8,12 +8,14 @@
 
 mod blend;
 mod builder;
+mod mcts;
 mod overlay;
+mod recent;
 mod suffix;
 mod table;
 
 use candle_core::Result;
-use foretoken_model::{SeqId, Token};
+use foretoken_model::{SamplingParams, SeqId, Token};
 use rustc_hash::FxHashMap;
 
 use crate::drafter::{Context, Drafter};
@@ -21,49 +23,113 @@ use crate::maker::Maker;
 use crate::mixture::Mixture;
 use crate::ranking::Ranking;
 use crate::tree::{DraftTree, Node};
-use blend::blend;
+use blend::Sources;
 pub use builder::{BuildError, Pruning, TableBuilder};
+pub use mcts::Mcts;
 use overlay::Overlay;
+use recent::Recent;
 pub use table::{StaticTable, TableError};
 
 const NAME: &str = "trigram";
+
+/// How trees are grown.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Search {
+    /// The likeliest node comes next, wherever it hangs.
+    #[default]
+    BestFirst,
+    /// The paper's Monte Carlo tree search: four levels, at many times the cost.
+    Mcts,
+}
+
+/// What may be left out of the drafter, or done otherwise, for comparison.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrigramOptions {
+    /// How trees are grown.
+    pub search: Search,
+    /// Learns from each sequence.
+    pub adapts: bool,
+    /// Ranks guesses with the noise of the request's own sampler.
+    pub shares_noise: bool,
+}
+
+impl Default for TrigramOptions {
+    fn default() -> Self {
+        Self {
+            search: Search::default(),
+            adapts: true,
+            shares_noise: true,
+        }
+    }
+}
 
 /// Drafts by tri-grams.
 #[derive(Debug)]
 pub struct Trigram {
     table: Option<StaticTable>,
+    options: TrigramOptions,
     overlays: FxHashMap<SeqId, Overlay>,
     mixture: Mixture,
     maker: Maker,
+    mcts: Mcts,
 }
 
 impl Trigram {
     /// A drafter with a table of the model's vocabulary. Without one it knows each sequence's own past alone.
     pub fn new(table: Option<StaticTable>) -> Self {
+        Self::with_options(table, TrigramOptions::default())
+    }
+
+    /// As above, something left out or done otherwise.
+    pub fn with_options(table: Option<StaticTable>, options: TrigramOptions) -> Self {
         Self {
             table,
+            options,
             overlays: FxHashMap::default(),
             mixture: Mixture::default(),
             maker: Maker::default(),
+            mcts: Mcts::default(),
         }
     }
 
     fn draft(&mut self, context: &Context<'_>) -> DraftTree {
+        let tokens = context.tokens;
         let overlay = self.overlays.entry(context.seq).or_default();
-        overlay.learn(context.tokens);
-        let ranking = Ranking::new(context.sampling);
-        let (table, mixture) = (self.table.as_ref(), &mut self.mixture);
-        self.maker
-            .make(context, NAME, |tree, node, least, guesses| {
-                let token = tree.tokens()[node];
-                let last: &[Token] = match token_before(tree, node, context.tokens) {
-                    Some(before) => &[before, token],
-                    None => &[token],
-                };
-                blend(overlay, table, last, least, mixture);
-                let position = context.tokens.len() + tree.depth(node);
-                ranking.rank(mixture.successors(), position, guesses);
-            })
+        let mut recent = Recent::default();
+        if self.options.adapts {
+            overlay.learn(tokens);
+            recent = Recent::of(tokens);
+        }
+        let sources = Sources {
+            overlay,
+            recent,
+            table: self.table.as_ref(),
+        };
+        let greedy = SamplingParams::greedy();
+        let ranking = Ranking::new(match self.options.shares_noise {
+            true => context.sampling,
+            false => &greedy,
+        });
+        let mixture = &mut self.mixture;
+        let mut guess = |last: &[Token], depth, least, guesses: &mut _| {
+            sources.blend(last, ranking.least_own(least), mixture);
+            ranking.rank(mixture.successors(), tokens.len() + depth, least, guesses);
+        };
+        match self.options.search {
+            Search::BestFirst => self
+                .maker
+                .make(context, NAME, |tree, node, least, guesses| {
+                    let token = tree.tokens()[node];
+                    let depth = tree.depth(node);
+                    match token_before(tree, node, tokens) {
+                        Some(before) => guess(&[before, token], depth, least, guesses),
+                        None => guess(&[token], depth, least, guesses),
+                    }
+                }),
+            Search::Mcts => self.mcts.make(context, NAME, |last, depth, guesses| {
+                guess(last, depth, 0.0, guesses);
+            }),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use rustc_hash::FxHashMap;
 
 use super::suffix::Suffix;
 
-/// What a visit leaves of the weight of earlier ones: the latest counts most, and a row's total stays below 5.
-const DECAY: f32 = 0.8;
+/// What a visit leaves of the weight of earlier ones: the latest counts most, and a row's total stays below 3.
+const DECAY: f32 = 0.65;
 
 /// Successors in a row; the lightest gives way.
 const MAX_SUCCESSORS: usize = 8;

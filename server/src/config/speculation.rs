@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use super::engine::count;
@@ -29,6 +29,17 @@ pub struct SpeculationOptions {
         hide_short_help = true
     )]
     pub trigram_table: Option<PathBuf>,
+
+    /// How the trigram drafter grows its trees: the likeliest node first, or the paper's Monte Carlo tree search, for
+    /// comparison
+    #[arg(
+        long,
+        env = "FORETOKEN_TRIGRAM_SEARCH",
+        value_name = "NAME",
+        default_value = "best-first",
+        hide_short_help = true
+    )]
+    pub trigram_search: TrigramSearch,
 
     /// The infini drafter's corpus; without one there is no such drafter
     #[arg(
@@ -82,6 +93,15 @@ pub struct SpeculationOptions {
         conflicts_with_all = ["drafter", "max_draft_tokens"]
     )]
     speculative_config: Option<SpeculativeConfig>,
+}
+
+/// Names that `--trigram-search` takes.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum TrigramSearch {
+    /// The likeliest node first.
+    BestFirst,
+    /// Monte Carlo tree search.
+    Mcts,
 }
 
 /// Names that `--drafter` takes.

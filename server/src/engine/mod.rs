@@ -96,6 +96,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Starts from a guess at what rows cost, which the first steps correct.
+    pub fn guess_prices(&mut self) {
+        self.budget = Budget::new(Prices::prior());
+    }
+
     /// Works until the inbox is closed and everything that came through it has ended.
     pub fn run(mut self, mut inbox: UnboundedReceiver<Request>) -> Result<()> {
         loop {

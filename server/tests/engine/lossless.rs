@@ -3,7 +3,7 @@
 
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
-use foretoken_draft::trigram::StaticTable;
+use foretoken_draft::trigram::{Search, StaticTable, TrigramOptions};
 use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     Dtype, LoadOptions, LoadedModel, Logprobs, ModelSource, SamplingParams, Token, Tokenizer,
@@ -181,7 +181,7 @@ impl Bench {
         self.asks(cell).into_iter().map(alone).collect()
     }
 
-    fn drafters(&self, plain: &[Answer]) -> Vec<Box<dyn Drafter>> {
+    fn drafters(&self, cell: Cell, plain: &[Answer]) -> Vec<Box<dyn Drafter>> {
         let whole =
             |(prompt, answer): (&Vec<Token>, &Answer)| [prompt.as_slice(), &answer.tokens].concat();
         let sequences: Vec<Vec<Token>> = self.prompts.iter().zip(plain).map(whole).collect();
@@ -193,8 +193,17 @@ impl Bench {
                 vocab_size: self.vocab_size,
             })
         };
+        // Its slow search in a quarter of the cells.
+        let search = match (CHUNKS[cell.chunk], DTYPES[cell.dtype]) {
+            (7, Dtype::Float32) => Search::Mcts,
+            _ => Search::BestFirst,
+        };
+        let trigram = TrigramOptions {
+            search,
+            ..TrigramOptions::default()
+        };
         vec![
-            Box::new(Trigram::new(self.table())),
+            Box::new(Trigram::with_options(self.table(), trigram)),
             Box::new(Lookup::default()),
             Box::new(Infini::new(self.corpus(&sequences))),
             prophet("right", Prophecy::Right),
@@ -230,7 +239,7 @@ impl Bench {
             max_prefill_chunk: CHUNKS[cell.chunk],
             ..Setup::new(self.source.clone(), DTYPES[cell.dtype])
         };
-        let mut engine = setup.engine(self.drafters(plain));
+        let mut engine = setup.engine(self.drafters(cell, plain));
         let budget = BUDGETS[cell.budget];
         let drafter = |index: usize| match DRAFTERS[cell.drafter] {
             "none" => None,

@@ -1,21 +1,23 @@
 //! Drafters on recorded answers, without a model: exact acceptance in seconds.
 
 mod play;
+mod published;
 mod record;
 mod result;
 mod transcript;
+mod variants;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use foretoken_draft::Drafter;
 use foretoken_server::config::EngineOptions;
-use foretoken_server::launch::drafters_of;
 
 use super::progress::bar;
 pub use play::{Played, Player, Policy};
 pub use record::{RecordOptions, record};
 pub use result::ReplayResult;
 pub use transcript::{Transcript, read, write};
+pub use variants::drafters;
 
 /// Which drafters on which answers.
 #[derive(Args, Clone, Debug)]
@@ -24,7 +26,8 @@ pub struct ReplayOptions {
     #[arg(required = true)]
     pub transcripts: Vec<std::path::PathBuf>,
 
-    /// Drafters to compare [default: all there are]
+    /// Drafters to compare: a server's (by default all of these), trigram-mcts, trigram-no-noise, trigram-no-overlay,
+    /// trigram-no-table, trigram-published
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub drafters: Vec<String>,
 
@@ -45,29 +48,16 @@ pub fn replay(options: &ReplayOptions) -> Result<Vec<ReplayResult>> {
         transcripts.extend(read(path)?);
     }
     ensure!(!transcripts.is_empty(), "the files hold no transcript");
-    let mut drafters = drafters_of(&options.engine)?;
-    if !options.drafters.is_empty() {
-        let names: Vec<&str> = drafters.iter().map(|drafter| drafter.name()).collect();
-        for asked in &options.drafters {
-            ensure!(
-                names.contains(&asked.as_str()),
-                "there is no drafter `{asked}`, only {}",
-                names.join(", ")
-            );
-        }
-        drafters.retain(|drafter| options.drafters.iter().any(|asked| asked == drafter.name()));
-    }
-    let num_plays = drafters.len() * options.budgets.len() * transcripts.len();
+    let num_drafters = drafters(&options.engine, &options.drafters)?.len();
+    let num_plays = num_drafters * options.budgets.len() * transcripts.len();
     let progress = bar("replaying", num_plays)?;
     let mut results = Vec::new();
-    for drafter in &mut drafters {
-        for &budget in &options.budgets {
-            results.extend(results_of(
-                drafter.as_mut(),
-                budget as usize,
-                &transcripts,
-                || progress.inc(1),
-            )?);
+    for &budget in &options.budgets {
+        // What one budget's replay has taught a drafter, another's must not know.
+        for drafter in &mut drafters(&options.engine, &options.drafters)? {
+            let done = || progress.inc(1);
+            let played = results_of(drafter.as_mut(), budget as usize, &transcripts, done)?;
+            results.extend(played);
         }
     }
     progress.finish_and_clear();

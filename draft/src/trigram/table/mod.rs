@@ -133,6 +133,11 @@ impl StaticTable {
         (0, Vec::new())
     }
 
+    /// What followed two tokens, best first, with chances; nothing if they are not in the table.
+    pub fn after_pair(&self, a: Token, b: Token) -> impl Iterator<Item = (Token, f32)> {
+        self.successors(Suffix::pair(a, b))
+    }
+
     /// What followed `suffix`, best first, with chances; nothing if it is not in the table.
     pub(crate) fn successors(&self, suffix: Suffix) -> impl Iterator<Item = (Token, f32)> {
         Sections::of(&self.bytes, &self.header)
