@@ -11,8 +11,9 @@ use crate::harness::replay::ReplayResult;
 pub(super) fn replays(replays: &[ReplayResult]) -> Result<String> {
     let mut body = String::new();
     let mut curves = Vec::new();
-    let place = |replay: &'_ ReplayResult| (replay.workload.clone(), replay.temperature);
-    for ((workload, temperature), group) in groups(replays, place) {
+    for ((workload, temperature), group) in groups(replays, |replay| {
+        (replay.workload.as_str(), replay.temperature)
+    }) {
         let title = format!("{workload}, temperature {temperature}");
         body += &format!(
             "<h3>{}</h3>\n{}",
