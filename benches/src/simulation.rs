@@ -23,6 +23,40 @@ pub struct Skill {
     pub claim: f32,
 }
 
+impl Skill {
+    /// Of a text that repeats what was said before: nearly every guess is right.
+    pub const COPIES: Self = Self {
+        truth: 0.95,
+        claim: 0.95,
+    };
+    /// Of a text that only looks as if it did.
+    pub const RANDOM: Self = Self {
+        truth: 0.02,
+        claim: 0.95,
+    };
+
+    /// Claims what is true.
+    pub fn honest(truth: f64) -> Self {
+        Self {
+            truth,
+            claim: truth as f32,
+        }
+    }
+}
+
+/// Machines by name: a processor whose matrix units idle up to 16 rows, one where each row costs, a GPU that does not
+/// feel 200 rows.
+pub fn machines() -> [(&'static str, Prices); 3] {
+    let tiles = [(1, 4e-3), (16, 4.8e-3), (64, 9e-3)];
+    let vectors = [(1, 1e-3), (8, 1.3e-3), (16, 2.3e-3), (64, 9e-3)];
+    let gpu = [(1, 8e-3), (200, 8.6e-3), (800, 24e-3)];
+    [
+        ("tiles", Prices::new(&tiles, 2e-9, 2e-8)),
+        ("vectors", Prices::new(&vectors, 2e-9, 2e-8)),
+        ("gpu", Prices::new(&gpu, 1e-10, 1e-9)),
+    ]
+}
+
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -36,6 +70,19 @@ pub struct World {
     pub context_len: usize,
     /// Longest draft.
     pub max_draft_tokens: usize,
+}
+
+impl World {
+    /// Sequences that are all alike, of 500 tokens, on a machine.
+    pub fn new(costs: Prices, num_seqs: usize, skill: Skill) -> Self {
+        Self {
+            costs,
+            draft_seconds: 5e-6,
+            skills: vec![skill; num_seqs],
+            context_len: 500,
+            max_draft_tokens: 16,
+        }
+    }
 }
 
 /// How drafts are cut.

@@ -2,52 +2,15 @@
 
 #![cfg(test)]
 
-use foretoken_benches::simulation::{Policy, Simulation, Skill, World, Yield, in_hindsight};
+use foretoken_benches::simulation::{
+    Policy, Simulation, Skill, World, Yield, in_hindsight, machines,
+};
 use foretoken_server::engine::budget::Prices;
 
 const STEPS: usize = 600;
 
 /// Steps that the policy gets to know a world in.
 const LEARNING: usize = 100;
-
-/// A processor whose matrix units idle up to 16 rows, one where each row costs, a GPU that does not feel 200 rows.
-fn costs() -> [(&'static str, Prices); 3] {
-    [
-        (
-            "tiles",
-            Prices::new(&[(1, 4e-3), (16, 4.8e-3), (64, 9e-3)], 2e-9, 2e-8),
-        ),
-        (
-            "vectors",
-            Prices::new(
-                &[(1, 1e-3), (8, 1.3e-3), (16, 2.3e-3), (64, 9e-3)],
-                2e-9,
-                2e-8,
-            ),
-        ),
-        (
-            "gpu",
-            Prices::new(&[(1, 8e-3), (200, 8.6e-3), (800, 24e-3)], 1e-10, 1e-9),
-        ),
-    ]
-}
-
-fn world(costs: Prices, num_seqs: usize, skill: Skill) -> World {
-    World {
-        costs,
-        draft_seconds: 5e-6,
-        skills: vec![skill; num_seqs],
-        context_len: 500,
-        max_draft_tokens: 16,
-    }
-}
-
-fn honest(truth: f64) -> Skill {
-    Skill {
-        truth,
-        claim: truth as f32,
-    }
-}
 
 fn goodput(yields: &[Yield]) -> f64 {
     yields.iter().copied().sum::<Yield>().goodput()
@@ -59,12 +22,12 @@ fn the_policy_never_costs_and_brings_what_the_best_fixed_budget_brings() {
     let modest = |truth| Skill { truth, claim: 0.3 };
     let skills = [0.05, 0.3, 0.6, 0.8, 0.95]
         .into_iter()
-        .flat_map(|truth| [honest(truth), bragging(truth), modest(truth)])
+        .flat_map(|truth| [Skill::honest(truth), bragging(truth), modest(truth)])
         .chain([bragging(0.0)]);
     for skill in skills {
-        for (name, costs) in costs() {
+        for (name, costs) in machines() {
             for num_seqs in [1, 4, 16, 64] {
-                let world = world(costs.clone(), num_seqs, skill);
+                let world = World::new(costs.clone(), num_seqs, skill);
                 let (best, plain) = in_hindsight(&world);
                 let mut simulation = Simulation::new(world, Policy::budget(costs.clone()), 7);
                 simulation.run(LEARNING);
@@ -92,7 +55,7 @@ fn prices_that_change_are_followed_within_fifty_steps() {
     let dear = Prices::new(&[(1, 1e-3), (16, 4e-3), (64, 13e-3)], 6e-9, 2e-8);
     for num_seqs in [1, 8] {
         let mut simulation = Simulation::new(
-            world(told.clone(), num_seqs, honest(0.4)),
+            World::new(told.clone(), num_seqs, Skill::honest(0.4)),
             Policy::budget(told.clone()),
             3,
         );
@@ -112,29 +75,16 @@ fn prices_that_change_are_followed_within_fifty_steps() {
 
 #[test]
 fn a_text_that_changes_is_followed_within_fifty_steps() {
-    let (copies, random) = (
-        honest(0.95),
-        Skill {
-            truth: 0.02,
-            claim: 0.95,
-        },
-    );
-    for (name, costs) in costs() {
+    for (name, costs) in machines() {
         for num_seqs in [1, 8] {
             let mut simulation = Simulation::new(
-                world(costs.clone(), num_seqs, copies),
+                World::new(costs.clone(), num_seqs, Skill::COPIES),
                 Policy::budget(costs.clone()),
                 3,
             );
             simulation.run(LEARNING);
-            for skill in [random, copies, random, copies] {
-                simulation.world.skills = vec![
-                    Skill {
-                        claim: 0.95,
-                        ..skill
-                    };
-                    num_seqs
-                ];
+            for skill in [Skill::RANDOM, Skill::COPIES, Skill::RANDOM, Skill::COPIES] {
+                simulation.world.skills = vec![skill; num_seqs];
                 let (best, plain) = in_hindsight(&simulation.world);
                 simulation.run(50);
                 let after = goodput(&simulation.run(100));
@@ -155,8 +105,8 @@ fn a_text_that_changes_is_followed_within_fifty_steps() {
 
 #[test]
 fn sequences_that_repeat_themselves_are_drafted_and_those_beside_them_are_not() {
-    for (name, costs) in costs() {
-        let mut world = world(
+    for (name, costs) in machines() {
+        let mut world = World::new(
             costs.clone(),
             16,
             Skill {
@@ -164,7 +114,7 @@ fn sequences_that_repeat_themselves_are_drafted_and_those_beside_them_are_not() 
                 claim: 0.9,
             },
         );
-        world.skills[3] = honest(0.9);
+        world.skills[3] = Skill::honest(0.9);
         let (best, plain) = in_hindsight(&world);
         let mut simulation = Simulation::new(world, Policy::budget(costs), 5);
         simulation.run(LEARNING);

@@ -1,7 +1,8 @@
 //! `foretoken-bench`: what a server is worth, in the order in which a request passes through.
 //!
 //! request → schedule → send → record → summarise → report. `drive` takes requests from their schedule to their
-//! records; `load`, `ab` and `soak` are the experiments made of these; `replay` needs answers alone.
+//! records; `load`, `ab` and `soak` are the experiments made of these; `replay` needs answers alone,
+//! `policy` nothing.
 
 pub mod workload;
 
@@ -19,6 +20,7 @@ pub mod summary;
 
 pub mod ab;
 pub mod load;
+pub mod policy;
 pub mod replay;
 pub mod soak;
 
@@ -33,6 +35,7 @@ use clap::{Parser, Subcommand};
 
 use ab::AbOptions;
 use load::LoadOptions;
+use policy::PolicyOptions;
 use replay::{RecordOptions, ReplayOptions};
 use report::{Origin, Report};
 use soak::SoakOptions;
@@ -64,6 +67,8 @@ pub enum Command {
     Record(Box<RecordOptions>),
     /// Lets drafters draft recorded answers again, without a model: exact acceptance in seconds
     Replay(Box<ReplayOptions>),
+    /// Lets the budget follow a text that flips between copies and noise, on a simulated clock
+    Policy(PolicyOptions),
     /// Draws the page again, from one report.json or several together
     Report {
         /// As written by --output
@@ -81,6 +86,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Soak(options) => report.soaks.push(soak::run(options).await?),
         Command::Record(options) => return replay::record(options).await,
         Command::Replay(options) => report.replays = replay::replay(options)?,
+        Command::Policy(options) => report.policies = policy::run(options),
         Command::Report { files } => report = Report::read(files)?,
     }
     if !matches!(cli.command, Command::Report { .. }) {

@@ -15,7 +15,7 @@ use foretoken_server::config::EngineOptions;
 use super::progress::bar;
 pub use play::{Played, Player, Policy};
 pub use record::{RecordOptions, record};
-pub use result::ReplayResult;
+pub use result::{Counts, ReplayResult};
 pub use transcript::{Transcript, read, write};
 pub use variants::drafters;
 

@@ -81,5 +81,6 @@ fn by_position(by_workload: &BTreeMap<&str, Acceptance>) -> Chart {
         y: "% of verifies",
         series: series.collect(),
         level: None,
+        marks: Vec::new(),
     }
 }

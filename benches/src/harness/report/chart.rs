@@ -15,6 +15,8 @@ pub(super) struct Chart {
     pub(super) series: Vec<Series>,
     /// A level to compare with.
     pub(super) level: Option<f64>,
+    /// Places on the horizontal axis where something changes.
+    pub(super) marks: Vec<f64>,
 }
 
 /// The horizontal axis.
@@ -89,6 +91,15 @@ impl Chart {
         if let Some(level) = self.level {
             area.draw_series(LineSeries::new(
                 [(x.0, level), (x.1, level)],
+                GREY.stroke_width(1),
+            ))?;
+        }
+        for &mark in &self.marks {
+            let place = self.place(mark);
+            area.draw_series(DashedLineSeries::new(
+                [(place, y.0), (place, y.1)],
+                5,
+                5,
                 GREY.stroke_width(1),
             ))?;
         }

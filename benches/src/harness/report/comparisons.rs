@@ -48,7 +48,7 @@ pub(super) fn comparisons(comparisons: &[Comparison]) -> Result<String> {
             );
         }
     }
-    let by_workload = groups(comparisons, |comparison| &comparison.workload);
+    let by_workload = groups(comparisons, |comparison| comparison.workload.as_str());
     let mut curves = vec![
         ratios(
             "Throughput, B over A: above 1 is better",
@@ -146,6 +146,7 @@ fn ratios(
         y: "ratio",
         series: series.collect(),
         level: Some(1.0),
+        marks: Vec::new(),
     }
 }
 
@@ -169,5 +170,6 @@ fn throughputs(workload: &str, group: &[&Comparison]) -> Chart {
             line("B", |comparison| &comparison.summary_b),
         ],
         level: None,
+        marks: Vec::new(),
     }
 }

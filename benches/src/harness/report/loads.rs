@@ -40,7 +40,7 @@ pub(super) fn loads(loads: &[LoadResult]) -> Result<String> {
     let mut body = table(&rates, loads.iter().map(rate_row));
     body += "<h3>Latencies, ms: p50 / p90 / p99</h3>\n";
     body += &table(&latencies, loads.iter().map(latency_row));
-    for (workload, group) in groups(loads, |load| &load.workload) {
+    for (workload, group) in groups(loads, |load| load.workload.as_str()) {
         body += &charts(load_charts(workload, &group))?;
     }
     body += &acceptance::acceptance(
@@ -129,6 +129,7 @@ fn load_charts(workload: &str, group: &[&LoadResult]) -> Vec<Chart> {
             line("p99", &|summary| times(summary).p99),
         ],
         level: None,
+        marks: Vec::new(),
     };
     vec![
         latency("Time to first token", |summary| summary.ttft_ms),
@@ -140,6 +141,7 @@ fn load_charts(workload: &str, group: &[&LoadResult]) -> Vec<Chart> {
             y: "output tokens per second",
             series: vec![line("throughput", &|summary| summary.output_throughput)],
             level: None,
+            marks: Vec::new(),
         },
     ]
 }

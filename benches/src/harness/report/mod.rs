@@ -5,6 +5,8 @@ mod chart;
 mod comparisons;
 mod loads;
 mod page;
+mod policies;
+mod replays;
 mod soaks;
 mod table;
 #[cfg(test)]
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ab::Comparison;
 use super::load::LoadResult;
+use super::policy::PolicyResult;
 use super::replay::ReplayResult;
 use super::soak::SoakResult;
 use page::section;
@@ -37,6 +40,9 @@ pub struct Report {
     /// By `replay`.
     #[serde(default)]
     pub replays: Vec<ReplayResult>,
+    /// By `policy`.
+    #[serde(default)]
+    pub policies: Vec<PolicyResult>,
     /// By `soak`.
     #[serde(default)]
     pub soaks: Vec<SoakResult>,
@@ -97,6 +103,7 @@ impl Report {
             whole.loads.extend(part.loads);
             whole.comparisons.extend(part.comparisons);
             whole.replays.extend(part.replays);
+            whole.policies.extend(part.policies);
             whole.soaks.extend(part.soaks);
         }
         Ok(whole)
@@ -119,6 +126,8 @@ impl Report {
         let sections = [
             comparisons::comparisons(&self.comparisons)?,
             loads::loads(&self.loads)?,
+            replays::replays(&self.replays)?,
+            policies::policies(&self.policies)?,
             soaks::soaks(&self.soaks)?,
             self.origins(),
         ];
@@ -134,6 +143,7 @@ impl Report {
                 .map(|comparison| comparison.line() + "\n")
                 .collect(),
             self.replays.iter().map(ReplayResult::line).collect(),
+            self.policies.iter().map(PolicyResult::line).collect(),
             self.soaks.iter().map(text::soak).collect(),
         ];
         parts.concat().concat()

@@ -82,5 +82,6 @@ fn memory(soak: &SoakResult) -> Chart {
             points: points.collect(),
         }],
         level: None,
+        marks: Vec::new(),
     }
 }

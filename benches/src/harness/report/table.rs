@@ -44,10 +44,13 @@ pub(super) fn escape(text: &str) -> String {
 pub(super) const DASH: &str = "–";
 
 /// Items by a name that they have, names in the order in which they first come.
-pub(super) fn groups<T>(items: &[T], name: fn(&T) -> &String) -> Vec<(&str, Vec<&T>)> {
-    let mut groups: Vec<(&str, Vec<&T>)> = Vec::new();
+pub(super) fn groups<'a, T, N: PartialEq>(
+    items: &'a [T],
+    name: impl Fn(&'a T) -> N,
+) -> Vec<(N, Vec<&'a T>)> {
+    let mut groups: Vec<(N, Vec<&T>)> = Vec::new();
     for item in items {
-        let name = name(item).as_str();
+        let name = name(item);
         match groups.iter_mut().find(|(known, _)| *known == name) {
             Some((_, group)) => group.push(item),
             None => groups.push((name, vec![item])),

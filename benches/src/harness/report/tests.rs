@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::harness::ab::{Figures, Interval, Lossless, Pair};
+use crate::harness::policy::Window;
+use crate::harness::replay::{Played, Transcript};
 use crate::harness::send::Drafted;
 use crate::harness::summary::Summary;
 
@@ -18,6 +20,42 @@ fn summary(throughput: f64) -> Summary {
     };
     summary.acceptance.add("<b>", &drafted);
     summary
+}
+
+fn replay(budget: usize) -> ReplayResult {
+    let transcript = Transcript {
+        workload: "recorded".to_owned(),
+        category: String::new(),
+        id: String::new(),
+        temperature: 0.5,
+        top_p: 1.0,
+        seed: 0,
+        prompt: vec![1],
+        tokens: (0..12).collect(),
+        top: Vec::new(),
+    };
+    let played = Played {
+        num_steps: 5,
+        num_drafts: 4,
+        num_accepted_tokens: 7,
+        num_asked: 4,
+        draft: Duration::from_micros(26),
+        ..Played::default()
+    };
+    let mut result = ReplayResult::new("lookup", budget, &transcript);
+    result.add(&transcript, &played);
+    result
+}
+
+fn policy() -> PolicyResult {
+    let window = |policy| Window { policy, best: 4.0 };
+    PolicyResult {
+        machine: "tiles".to_owned(),
+        num_seqs: 8,
+        steps_per_window: 25,
+        flips: vec![25],
+        windows: vec![window(3.0), window(3.5)],
+    }
 }
 
 fn report() -> Report {
@@ -61,7 +99,8 @@ fn report() -> Report {
         origins: vec![Origin::here()],
         loads: vec![load(1.0), load(2.0)],
         comparisons: [1, 2, 4].map(comparison).to_vec(),
-        replays: Vec::new(),
+        replays: [8, 32].map(replay).to_vec(),
+        policies: vec![policy()],
         soaks: Vec::new(),
     }
 }
@@ -76,6 +115,11 @@ fn the_page_is_complete_in_itself() {
         "1.50×</span> <small>[1.25, 1.75]</small>",
         "37.5 %",
         "requests at a time",
+        "recorded, temperature 0.5",
+        "<td>2.40</td><td>2.40</td><td>2.75</td><td>6.5</td>",
+        "Tokens a step: recorded",
+        "<td>3.25×</td><td>3.00×</td><td>4.00×</td><td>81.2 %</td><td>75.0 %</td>",
+        "Goodput: tiles, 8 at a time",
     ] {
         assert!(page.contains(part), "{part}");
     }
@@ -83,6 +127,17 @@ fn the_page_is_complete_in_itself() {
         assert!(!page.contains(outside), "{outside}");
     }
     assert!(Report::default().html().is_ok());
+}
+
+#[test]
+fn each_result_is_a_line_on_the_terminal() {
+    let text = report().text();
+    for line in [
+        "recorded, T 0.5: lookup of 8 draft tokens: 2.40 tokens a step",
+        "tiles, 8 at a time, 1 flips: 3.25 times plain decoding (3.00 in the worst 25 steps), 81.2 % of",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
 }
 
 #[test]
@@ -103,6 +158,8 @@ fn reports_come_back_from_their_json_and_add_up() {
         serde_json::to_value(&twice.comparisons[4]).unwrap(),
         serde_json::to_value(&report().comparisons[1]).unwrap()
     );
+    assert_eq!(twice.replays, [8, 32, 8, 32].map(replay));
+    assert_eq!(twice.policies, [policy(), policy()]);
     std::fs::write(folder.path().join("bad.json"), "{}").unwrap();
     assert!(Report::read(&[folder.path().join("bad.json")]).is_err());
 }
