@@ -17,6 +17,9 @@ use crate::refusal::Refusal;
 /// How long a client may take to send its body.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a refused request's body is let pass by.
+const SKIPPING: Duration = Duration::from_millis(500);
+
 /// Bodies that take longer to parse than other clients should wait for.
 const LARGE: usize = 64 << 10;
 
@@ -75,6 +78,22 @@ async fn read(body: Body, budget: &BodyBudget) -> Result<Unread, ApiError> {
         unread.bytes.extend_from_slice(&chunk);
     }
     Ok(unread)
+}
+
+/// Lets a refused request's body pass by, kept nowhere: a connection that is closed on a client who still writes takes
+/// the answer with it. Who is slow, or has more to say than anybody may, is not waited for.
+pub(super) async fn skip(body: Body) {
+    let mut body = body.into_data_stream();
+    let mut num_bytes = 0;
+    let all = async {
+        while let Some(Ok(chunk)) = body.next().await {
+            num_bytes += chunk.len();
+            if num_bytes > MAX_REQUEST_BYTES {
+                break;
+            }
+        }
+    };
+    _ = tokio::time::timeout(SKIPPING, all).await;
 }
 
 /// Only JSON that says so: a web page may send any other type across origins, past a server without a key.

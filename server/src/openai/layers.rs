@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
+use super::body::skip;
 use super::error::ApiError;
 use crate::admission::Frontend;
 use crate::api_key::ApiKey;
@@ -50,13 +51,16 @@ pub(super) async fn trace(
     next.run(request).instrument(span).await
 }
 
-/// Turns away who could not be admitted anyway, before any of the body is read.
+/// Turns away who could not be admitted anyway, before any of the body is kept.
 pub(super) async fn has_room(
     State(frontend): State<Arc<Frontend>>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    frontend.check_room()?;
+    if let Err(refusal) = frontend.check_room() {
+        skip(request.into_body()).await;
+        return Err(refusal.into());
+    }
     Ok(next.run(request).await)
 }
 
