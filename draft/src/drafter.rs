@@ -45,7 +45,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// The tree's root: the last committed token.
-    pub(crate) fn root(&self) -> Token {
+    pub fn root(&self) -> Token {
         self.tokens[self.tokens.len() - 1]
     }
 }

@@ -7,6 +7,7 @@
 //! - *acceptance length*: tokens emitted per verify, bonus token included.
 
 mod accept;
+mod bytes;
 mod drafter;
 pub mod infini;
 mod lookup;

@@ -43,8 +43,7 @@ impl Maker {
         source: &'static str,
         mut guess: impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>),
     ) -> DraftTree {
-        let tokens = context.tokens;
-        let mut tree = DraftTree::new(tokens[tokens.len() - 1]);
+        let mut tree = DraftTree::new(context.root());
         let mut node = DraftTree::ROOT;
         self.open.clear();
         while tree.num_draft_tokens() < context.max_draft_tokens {

@@ -23,6 +23,8 @@ use foretoken_model::Token;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::bytes::array;
+
 use super::index::{Index, Tokens};
 
 /// What a file starts with.
@@ -227,11 +229,6 @@ pub(crate) fn token_size(vocab_size: Token) -> usize {
     } else {
         4
     }
-}
-
-/// The N bytes from `at` on; the caller has checked that they are there.
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| bytes[at + i])
 }
 
 #[cfg(test)]

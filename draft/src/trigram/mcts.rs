@@ -67,7 +67,7 @@ impl Mcts {
         source: &'static str,
         mut guess: impl FnMut(&[Token], usize, &mut Vec<Successor>),
     ) -> DraftTree {
-        let root = context.tokens[context.tokens.len() - 1];
+        let root = context.root();
         let before = context.tokens.iter().nth_back(1).copied();
         let mut guess = |last: [Token; 2], depth, guesses: &mut Vec<Successor>| match before {
             None if depth == 0 => guess(&last[1..], depth, guesses),

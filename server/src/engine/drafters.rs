@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::Result;
 use foretoken_draft::{Context, DraftTree, Drafter, Finished, Verified};
-use foretoken_model::{SeqId, Token};
+use foretoken_model::SeqId;
 
 /// Drafters by name. One that fails costs its drafts, nothing else.
 pub struct Drafters {
@@ -99,16 +99,12 @@ impl Drafters {
 }
 
 fn root_alone(context: &Context<'_>) -> DraftTree {
-    DraftTree::new(root(context))
-}
-
-fn root(context: &Context<'_>) -> Token {
-    context.tokens.last().copied().unwrap_or_default()
+    DraftTree::new(context.root())
 }
 
 /// The tree up to its first node that the target could not verify: beyond a limit, or of a token that does not exist.
 fn fit(mut tree: DraftTree, context: &Context<'_>, vocab_size: usize) -> DraftTree {
-    if tree.tokens()[DraftTree::ROOT] != root(context) {
+    if tree.tokens()[DraftTree::ROOT] != context.root() {
         return root_alone(context);
     }
     let bad = |&node: &usize| {

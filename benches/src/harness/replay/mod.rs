@@ -13,7 +13,7 @@ use foretoken_draft::Drafter;
 use foretoken_server::config::EngineOptions;
 
 use super::progress::bar;
-pub use play::{Played, Player, Policy};
+pub use play::{Played, Player};
 pub use record::{RecordOptions, record};
 pub use result::{Counts, ReplayResult};
 pub use transcript::{Transcript, read, write};
@@ -77,7 +77,7 @@ pub fn results_of(
     mut done: impl FnMut(),
 ) -> Result<Vec<ReplayResult>> {
     let mut results: Vec<ReplayResult> = Vec::new();
-    let mut player = Player::new(drafter, Policy::Fixed(budget));
+    let mut player = Player::new(drafter, budget);
     for transcript in transcripts {
         let played = player.play(transcript)?;
         let new = ReplayResult::new(player.name(), budget, transcript);

@@ -4,6 +4,8 @@ use foretoken_model::Token;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::bytes::array;
+
 /// What a file starts with.
 pub(crate) const MAGIC: [u8; 4] = *b"FTT2";
 
@@ -164,9 +166,4 @@ pub(crate) fn file_size(vocab_size: Token, num_rows: u64, num_successors: u64) -
 /// Numbers in the index: where the rows of each first token start, those without one, and the end.
 pub(crate) fn num_starts(vocab_size: Token) -> usize {
     vocab_size as usize + 2
-}
-
-/// The N bytes from `at` on; the caller has checked that they are there.
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| bytes[at + i])
 }
