@@ -16,7 +16,9 @@ use clap::Parser;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
 use foretoken_draft::{Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
-use foretoken_model::{Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer};
+use foretoken_model::{
+    BlockTable, Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer,
+};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -217,6 +219,7 @@ fn measure(
         let context = Context {
             seq: SeqId(1),
             tokens: &text[..context + call],
+            table: BlockTable::EMPTY,
             sampling: &sampling,
             max_draft_tokens: DRAFT_TOKENS,
             max_draft_depth: DRAFT_TOKENS,

@@ -103,7 +103,7 @@ impl Target {
         let mut blocks = BlockPool::new(num_blocks, BLOCK_SIZE);
         ensure!(blocks.grow(&mut table, num_slots), "an empty pool has room");
         let num_slots = num_blocks * BLOCK_SIZE;
-        let cache = KvCache::new(llama.config(), num_slots, llama.dtype(), llama.device())?;
+        let cache = KvCache::new(llama.kv_shape(), num_slots, llama.device())?;
         Ok(Self {
             activations: llama.activations(),
             llama,
@@ -136,6 +136,7 @@ impl Target {
             context_len: (start + committed.len()).saturating_sub(1),
             start,
             tokens: committed,
+            first_node: 1,
             draft_tokens: drafts,
             ancestors: &chain,
         });
@@ -157,6 +158,6 @@ impl Target {
 
     /// Bytes of keys and values of a position, in all layers together.
     pub fn slot_bytes(&self) -> usize {
-        KvCache::slot_bytes(self.llama.config(), self.llama.dtype())
+        self.llama.kv_shape().slot_bytes()
     }
 }

@@ -1,7 +1,9 @@
 //! Who guesses: the trait, and what a drafter may see.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor};
-use foretoken_model::{SamplingParams, SeqId, Token};
+use foretoken_model::{Batch, BlockTable, KvCache, KvShape, SamplingParams, SeqId, Token};
 
 use crate::tree::DraftTree;
 
@@ -10,10 +12,25 @@ pub trait Drafter: Send {
     /// Its name on flags, wires and metrics.
     fn name(&self) -> &'static str;
 
+    /// What it keeps of every token in the engine's cache: extra layers under the sequences' own block tables, so that
+    /// moving, sharing and preemption apply to them as to the target's.
+    fn layers(&self) -> Option<KvShape> {
+        None
+    }
+
+    /// Gives it those layers, before anything else is asked of it.
+    fn attach(&mut self, _layers: KvCache) {}
+
+    /// Bytes that it takes for each row of a step, beside its weights and layers.
+    fn row_bytes(&self) -> usize {
+        0
+    }
+
     /// One tree per context, in order. A tree of the root alone means plain decoding.
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>>;
 
-    /// After every target forward, prefill included: its rows' tokens, slots and hidden states.
+    /// After every target forward, prefill included, whoever drafts for its sequences: what it computed. Layers are
+    /// written here, for all rows, so that a prefix that is found again has them.
     fn observe(&mut self, _verified: &Verified<'_>) -> Result<()> {
         Ok(())
     }
@@ -32,6 +49,9 @@ pub struct Context<'a> {
     pub seq: SeqId,
     /// Prompt and output, all committed; never empty. The tree's root is the last one.
     pub tokens: &'a [Token],
+    /// The sequence's blocks. Where the drafter has layers, they reach the slots of everything committed and of
+    /// [`DraftTree::MAX_NODES`] nodes behind, which a drafter may write what it likes to: verifying overwrites them.
+    pub table: &'a BlockTable,
     /// The request's sampler: temperature, filters, and the seed of the noise that the target will use. The token
     /// after `tokens` is drawn with the noise of position `tokens.len()`.
     pub sampling: &'a SamplingParams,
@@ -75,6 +95,8 @@ pub struct Finished<'a> {
 /// What one target forward computed.
 #[derive(Debug)]
 pub struct Verified<'a> {
+    /// Its input: tokens, slots and positions of all rows.
+    pub batch: &'a Batch,
     /// The rows of each sequence, in the batch's order.
     pub rows: &'a [VerifiedRows],
     /// After the final norm, all rows. `[rows, hidden]`
@@ -86,8 +108,8 @@ pub struct Verified<'a> {
 pub struct VerifiedRows {
     /// Whose rows.
     pub seq: SeqId,
-    /// Token of each row; committed ones first, then the tree's nodes beside the root.
-    pub tokens: Vec<Token>,
-    /// Cache slot of each row.
-    pub slots: Vec<u32>,
+    /// Its rows in the batch: committed tokens first, then the tree's nodes beside the root.
+    pub rows: Range<usize>,
+    /// The row of its last token that is kept: of the accepted path's last node, or else of its last committed token.
+    pub last_kept: usize,
 }

@@ -88,7 +88,7 @@ impl Maker {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{SamplingParams, SeqId};
+    use foretoken_model::{BlockTable, SamplingParams, SeqId};
     use proptest::prelude::*;
 
     use super::*;
@@ -103,6 +103,7 @@ mod tests {
         let context = Context {
             seq: SeqId(1),
             tokens,
+            table: BlockTable::EMPTY,
             sampling: &SamplingParams::greedy(),
             max_draft_tokens,
             max_draft_depth,

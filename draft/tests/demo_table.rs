@@ -4,7 +4,7 @@
 
 use foretoken_draft::trigram::StaticTable;
 use foretoken_draft::{Context, Drafter, Hints, Trigram};
-use foretoken_model::{Config, ModelSource, SamplingParams, SeqId, Tokenizer};
+use foretoken_model::{BlockTable, Config, ModelSource, SamplingParams, SeqId, Tokenizer};
 
 #[test]
 fn the_carried_table_is_the_carried_models() {
@@ -22,6 +22,7 @@ fn the_carried_table_is_the_carried_models() {
     let context = Context {
         seq: SeqId(0),
         tokens: &prompt,
+        table: BlockTable::EMPTY,
         sampling: &SamplingParams::greedy(),
         max_draft_tokens: 8,
         max_draft_depth: 8,

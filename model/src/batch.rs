@@ -29,7 +29,9 @@ pub struct SequenceRows<'a> {
     pub start: usize,
     /// Committed tokens from `start` on; the root is the last of them if they reach `context_len`.
     pub tokens: &'a [Token],
-    /// Draft tokens, the tree's nodes from 1 on. Empty unless `tokens` reach the root.
+    /// Node of the first draft token: 1, unless the keys and values of earlier nodes are in their slots already.
+    pub first_node: usize,
+    /// Draft tokens, the tree's nodes from `first_node` on. Empty unless `tokens` reach the root.
     pub draft_tokens: &'a [Token],
     /// Tree mask of the draft tokens, the root being bit 0.
     pub ancestors: &'a [u64],
@@ -49,13 +51,14 @@ impl Batch {
         }
     }
 
-    /// Adds a sequence's rows. Logits are computed for the root and the draft tokens, if the rows reach so far.
+    /// Adds a sequence's rows. Logits are computed for the root, if it is among them, and the draft tokens.
     pub fn push(&mut self, rows: SequenceRows<'_>) {
         let SequenceRows {
             table,
             context_len,
             start,
             tokens,
+            first_node,
             draft_tokens,
             ancestors,
         } = rows;
@@ -75,15 +78,15 @@ impl Batch {
                 seq,
                 token,
                 context_len + depth,
-                context_len + index + 1,
+                context_len + first_node + index,
                 mask,
             );
         }
-        if start + tokens.len() > context_len {
-            let end = self.num_rows() as u32;
-            self.logit_rows
-                .extend(end - draft_tokens.len() as u32 - 1..end);
-        }
+        let has_root = !tokens.is_empty() && start + tokens.len() > context_len;
+        let num_wanted = draft_tokens.len() + usize::from(has_root);
+        let end = self.num_rows();
+        self.logit_rows
+            .extend((end - num_wanted) as u32..end as u32);
     }
 
     fn push_row(
@@ -116,5 +119,10 @@ impl Batch {
     /// Cache slots by row.
     pub fn slot_mapping(&self) -> &[u32] {
         &self.slot_mapping
+    }
+
+    /// Where the rows stand, and where they find their keys.
+    pub fn paging(&self) -> &Paging {
+        &self.paging
     }
 }

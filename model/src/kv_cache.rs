@@ -8,24 +8,67 @@ use crate::config::Config;
 /// Keys and values of all layers. Who owns which slots is the block pool's business.
 #[derive(Debug)]
 pub struct KvCache {
+    num_slots: usize,
+    device: Device,
     layers: Vec<Tensor>, // [slots, 2 * kv_heads * head_dim], keys before values
+}
+
+/// Layers of a cache.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KvShape {
+    /// How many.
+    pub num_layers: usize,
+    /// Elements of a slot's keys in a layer, and of its values.
+    pub kv_width: usize,
+    /// What they are held in.
+    pub dtype: DType,
+}
+
+impl KvShape {
+    /// The layers of a model.
+    pub fn new(config: &Config, dtype: DType) -> Self {
+        Self {
+            num_layers: config.num_layers,
+            kv_width: config.kv_width(),
+            dtype,
+        }
+    }
+
+    /// Bytes that a slot takes in all of them together.
+    pub fn slot_bytes(&self) -> usize {
+        2 * self.num_layers * self.kv_width * self.dtype.size_in_bytes()
+    }
 }
 
 impl KvCache {
     /// Room for `num_slots` rows.
-    pub fn new(config: &Config, num_slots: usize, dtype: DType, device: &Device) -> Result<Self> {
-        let layer = |_| Tensor::zeros((num_slots, 2 * config.kv_width()), dtype, device);
+    pub fn new(shape: KvShape, num_slots: usize, device: &Device) -> Result<Self> {
+        let mut cache = Self {
+            num_slots,
+            device: device.clone(),
+            layers: Vec::new(),
+        };
+        cache.extend(shape)?;
+        Ok(cache)
+    }
+
+    /// Adds layers behind those there are, and hands them out as a cache of their own: its slots are the same memory, so
+    /// what is moved here is moved there.
+    pub fn extend(&mut self, shape: KvShape) -> Result<Self> {
+        let size = (self.num_slots, 2 * shape.kv_width);
+        let layers = (0..shape.num_layers)
+            .map(|_| Tensor::zeros(size, shape.dtype, &self.device))
+            .collect::<Result<Vec<_>>>()?;
+        self.layers.extend_from_slice(&layers);
         Ok(Self {
-            layers: (0..config.num_layers).map(layer).collect::<Result<_>>()?,
+            layers,
+            num_slots: self.num_slots,
+            device: self.device.clone(),
         })
     }
 
-    /// Bytes that a slot takes in all layers together.
-    pub fn slot_bytes(config: &Config, dtype: DType) -> usize {
-        2 * config.num_layers * config.kv_width() * dtype.size_in_bytes()
-    }
-
-    pub(crate) fn layer(&self, layer: usize) -> &Tensor {
+    /// One layer's keys and values. `[slots, 2 * kv_width]`, keys before values
+    pub fn layer(&self, layer: usize) -> &Tensor {
         &self.layers[layer]
     }
 

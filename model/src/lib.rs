@@ -29,7 +29,7 @@ pub use blocks::{BlockId, BlockPool, BlockTable};
 pub use config::Config;
 pub use error::{Dtype, LoadError, Quantization};
 pub use foretoken_kernels::Noise;
-pub use kv_cache::KvCache;
+pub use kv_cache::{KvCache, KvShape};
 pub use llama::{Llama, Output};
 pub use loaded::{LoadOptions, LoadedModel};
 pub use logprobs::Logprobs;

@@ -10,7 +10,7 @@ use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{LoadError, Quantization};
-use crate::kv_cache::KvCache;
+use crate::kv_cache::{KvCache, KvShape};
 
 /// A Llama model's weights.
 #[derive(Debug)]
@@ -93,6 +93,11 @@ impl Llama {
         self.dtype
     }
 
+    /// The layers of its cache.
+    pub fn kv_shape(&self) -> KvShape {
+        KvShape::new(&self.config, self.dtype)
+    }
+
     /// Where the weights lie.
     pub fn device(&self) -> &Device {
         self.norm.device()
@@ -110,6 +115,25 @@ impl Llama {
         cache: &mut KvCache,
         activations: &'a mut Activations,
     ) -> Result<Output<'a>> {
+        let hidden = self.compute(batch, cache, activations)?;
+        let num_wanted = batch.logit_rows.len();
+        let wanted = Tensor::from_slice(&batch.logit_rows, num_wanted, self.device())?;
+        let wanted = hidden.index_select(&wanted, 0)?;
+        self.lm_head
+            .forward(&wanted, &activations.logits(num_wanted)?)?;
+        Ok(Output {
+            hidden,
+            logits: activations.read_logits(num_wanted)?,
+        })
+    }
+
+    /// As above, for no logits: every row after the final norm, until the next forward. `[rows, hidden]`
+    pub fn compute(
+        &self,
+        batch: &Batch,
+        cache: &mut KvCache,
+        activations: &mut Activations,
+    ) -> Result<Tensor> {
         let rows = activations.rows(batch.num_rows())?;
         self.embedding.rows(&batch.tokens, &rows.x)?;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -117,15 +141,7 @@ impl Llama {
             self.feed_forward(layer, &rows)?;
         }
         self.norm(&rows.x, &self.norm, &rows.normed)?;
-        let num_wanted = batch.logit_rows.len();
-        let wanted = Tensor::from_slice(&batch.logit_rows, num_wanted, self.device())?;
-        let wanted = rows.normed.index_select(&wanted, 0)?;
-        self.lm_head
-            .forward(&wanted, &activations.logits(num_wanted)?)?;
-        Ok(Output {
-            hidden: rows.normed,
-            logits: activations.read_logits(num_wanted)?,
-        })
+        Ok(rows.normed)
     }
 
     /// Adds attention over the cache to the stream, this step's rows included: they are read back as stored.

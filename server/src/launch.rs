@@ -118,11 +118,11 @@ pub fn launch(
     pricing: Pricing,
 ) -> Result<Launched, LaunchError> {
     let (source, model) = load(options)?;
-    let num_blocks = num_blocks(&model, options)?;
     let drafters = Drafters::new(
         drafters(options, &source, &model)?,
         model.llama.config().vocab_size,
     );
+    let num_blocks = num_blocks(&model, &drafters, options)?;
 
     let limits = limits(options, &model, &drafters, &grants);
     let served = ServedModel {

@@ -135,7 +135,7 @@ impl Drafter for Infini {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{Noise, SamplingParams, SeqId};
+    use foretoken_model::{BlockTable, Noise, SamplingParams, SeqId};
     use proptest::prelude::*;
 
     use super::corpus::tests::{file, forged};
@@ -163,6 +163,7 @@ mod tests {
         let context = Context {
             seq: SeqId(1),
             tokens,
+            table: BlockTable::EMPTY,
             sampling,
             max_draft_tokens,
             max_draft_depth,

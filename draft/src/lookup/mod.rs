@@ -120,7 +120,7 @@ impl Drafter for Lookup {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{SamplingParams, Token};
+    use foretoken_model::{BlockTable, SamplingParams, Token};
 
     use super::*;
     use crate::drafter::Hints;
@@ -145,6 +145,7 @@ mod tests {
         let context = Context {
             seq: SEQ,
             tokens,
+            table: BlockTable::EMPTY,
             sampling: &SamplingParams::greedy(),
             max_draft_tokens: num_drafts,
             max_draft_depth: depth,

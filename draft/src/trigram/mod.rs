@@ -158,7 +158,7 @@ impl Drafter for Trigram {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{Noise, SamplingParams};
+    use foretoken_model::{BlockTable, Noise, SamplingParams};
 
     use super::*;
     use crate::drafter::Hints;
@@ -182,6 +182,7 @@ mod tests {
         Context {
             seq: SeqId(seq),
             tokens,
+            table: BlockTable::EMPTY,
             sampling,
             max_draft_tokens: 20,
             max_draft_depth: 5,

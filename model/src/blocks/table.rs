@@ -11,6 +11,12 @@ pub struct BlockTable {
 }
 
 impl BlockTable {
+    /// A table of no blocks, for those who have no cache.
+    pub const EMPTY: &'static Self = &Self {
+        blocks: Vec::new(),
+        num_cached: 0,
+    };
+
     /// Physical blocks in the order of the slots.
     pub fn blocks(&self) -> &[BlockId] {
         &self.blocks

@@ -166,13 +166,7 @@ impl<'a> Runner<'a> {
 
     pub(crate) fn new(model: &'a LoadedModel, num_slots: usize) -> Self {
         let pool = BlockPool::new(num_slots / Self::BLOCK_SIZE, Self::BLOCK_SIZE);
-        let cache = KvCache::new(
-            model.llama.config(),
-            num_slots,
-            model.llama.dtype(),
-            &Device::Cpu,
-        )
-        .expect("a cache");
+        let cache = KvCache::new(model.llama.kv_shape(), num_slots, &Device::Cpu).expect("a cache");
         Self {
             model,
             cache,
@@ -226,6 +220,7 @@ pub(crate) fn committed<'a>(
         context_len: end - 1,
         start,
         tokens: &tokens[start..end],
+        first_node: 1,
         draft_tokens: &[],
         ancestors: &[],
     }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::Result;
 use foretoken_draft::{Context, DraftTree, Drafter, Finished, Verified};
-use foretoken_model::SeqId;
+use foretoken_model::{KvCache, SeqId};
 
 /// Drafters by name. One that fails costs its drafts, nothing else.
 pub struct Drafters {
@@ -19,6 +19,30 @@ impl Drafters {
             drafters,
             vocab_size,
         }
+    }
+
+    /// Adds the layers of those that keep some.
+    pub(crate) fn attach(&mut self, cache: &mut KvCache) -> Result<()> {
+        for drafter in &mut self.drafters {
+            if let Some(shape) = drafter.layers() {
+                drafter.attach(cache.extend(shape)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that a slot of the cache takes in their layers.
+    pub(crate) fn slot_bytes(&self) -> usize {
+        let layers = self.drafters.iter().filter_map(|drafter| drafter.layers());
+        layers.map(|shape| shape.slot_bytes()).sum()
+    }
+
+    /// Bytes that a row of a step takes in them.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.drafters
+            .iter()
+            .map(|drafter| drafter.row_bytes())
+            .sum()
     }
 
     /// What requests may name.

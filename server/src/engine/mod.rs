@@ -55,16 +55,13 @@ impl Engine {
     pub fn new(
         llama: Llama,
         eos_token_ids: Vec<Token>,
-        drafters: Drafters,
+        mut drafters: Drafters,
         options: SchedulerOptions,
         num_blocks: usize,
     ) -> Result<Self> {
-        let cache = KvCache::new(
-            llama.config(),
-            num_blocks * BLOCK_SIZE,
-            llama.dtype(),
-            llama.device(),
-        )?;
+        let num_slots = num_blocks * BLOCK_SIZE;
+        let mut cache = KvCache::new(llama.kv_shape(), num_slots, llama.device())?;
+        drafters.attach(&mut cache)?;
         let names = drafters.names();
         Ok(Self {
             meter: Meter::new(Registry::default(), &names, BLOCK_SIZE, num_blocks),
@@ -155,6 +152,7 @@ impl Engine {
         self.budget
             .learn(&step, &trees, &outcome.accepted, watch.times());
         self.drafters.observe(&Verified {
+            batch: &outcome.batch,
             rows: &outcome.rows,
             hidden: &outcome.hidden,
         });

@@ -125,6 +125,7 @@ impl Sequence {
         Context {
             seq: self.id,
             tokens: &self.tokens,
+            table: &self.table,
             sampling: self.sampler.params(),
             max_draft_tokens,
             max_draft_depth,

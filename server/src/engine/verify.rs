@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) accepted: Vec<Accepted>,
     /// By rooted sequence: of each token of the path and of the bonus token; empty where nobody asked.
     pub(crate) logprobs: Vec<Vec<Logprobs>>,
+    /// The forward's input.
+    pub(crate) batch: Batch,
     /// By scheduled sequence: its rows.
     pub(crate) rows: Vec<VerifiedRows>,
     /// After the final norm. `[rows, hidden]`
@@ -51,7 +53,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Rows of the forward.
     pub(crate) fn num_rows(&self) -> usize {
-        self.rows.iter().map(|rows| rows.tokens.len()).sum()
+        self.batch.num_rows()
     }
 }
 
@@ -146,6 +148,7 @@ impl Target {
             context_len,
             start: context_len,
             tokens: &tokens[..1],
+            first_node: 1,
             draft_tokens: &tokens[1..],
             ancestors: &masks,
         });
@@ -166,8 +169,8 @@ impl Target {
             batch.push(sequence_rows(scheduled, tree));
             rows.push(VerifiedRows {
                 seq: scheduled.sequence.id,
-                tokens: batch.tokens()[first..].to_vec(),
-                slots: batch.slot_mapping()[first..].to_vec(),
+                rows: first..batch.num_rows(),
+                last_kept: first + scheduled.num_rows - 1,
             });
         }
         let started = Instant::now();
@@ -176,28 +179,29 @@ impl Target {
             .forward(&batch, &mut self.cache, &mut self.activations)?;
         let forward = started.elapsed();
 
-        let rooted = plan
-            .scheduled
-            .iter_mut()
-            .filter(|scheduled| scheduled.reaches_root());
+        let rooted = (plan.scheduled.iter_mut().zip(&mut rows))
+            .filter(|(scheduled, _)| scheduled.reaches_root());
         let mut first_row = 0;
         let (mut accepted, mut logprobs) = (Vec::new(), Vec::new());
-        for (Scheduled { sequence, .. }, tree) in rooted.zip(trees) {
+        for ((Scheduled { sequence, .. }, rows), tree) in rooted.zip(trees) {
             let mut told = Vec::new();
-            accepted.push(accept(tree, |node| {
+            let kept = accept(tree, |node| {
                 let logits = output.logits.row(first_row + node);
                 let position = sequence.context_len() + tree.depth(node) + 1;
                 let token = sequence.sampler.sample(logits, position);
                 let num_top = sequence.logprobs;
                 told.extend(num_top.map(|num_top| Logprobs::new(logits, token, num_top)));
                 token
-            }));
+            });
+            rows.last_kept += kept.path.last().copied().unwrap_or(DraftTree::ROOT);
+            accepted.push(kept);
             logprobs.push(told);
             first_row += tree.num_nodes();
         }
         Ok(Outcome {
             accepted,
             logprobs,
+            batch,
             rows,
             hidden: output.hidden,
             forward,
@@ -228,6 +232,7 @@ fn sequence_rows<'a>(scheduled: &'a Scheduled, tree: Option<&'a DraftTree>) -> S
         context_len: sequence.context_len(),
         start,
         tokens: &sequence.tokens[start..start + scheduled.num_rows],
+        first_node: 1,
         draft_tokens: tree.map_or(&[], |tree| &tree.tokens()[1..]),
         ancestors: tree.map_or(&[], |tree| &tree.ancestors()[1..]),
     }

@@ -5,11 +5,11 @@ mod machine;
 use std::path::Path;
 
 use foretoken_draft::DraftTree;
-use foretoken_model::{Activations, KvCache, LoadedModel};
+use foretoken_model::{Activations, LoadedModel};
 use thiserror::Error;
 
 use crate::config::EngineOptions;
-use crate::engine::BLOCK_SIZE;
+use crate::engine::{BLOCK_SIZE, Drafters};
 
 /// Why there is no room for a cache.
 #[derive(Debug, Error, PartialEq)]
@@ -65,19 +65,22 @@ struct Needs {
 /// Where nobody says how much memory there is.
 const FALLBACK: u64 = 4 << 30;
 
-/// Blocks for a loaded model: as many as asked for, or as all running sequences may fill if the machine has them.
+/// Blocks for a loaded model and its drafters: as many as asked for, or as all running sequences may fill if the machine has them.
 pub(crate) fn num_blocks(
     model: &LoadedModel,
+    drafters: &Drafters,
     options: &EngineOptions,
 ) -> Result<usize, MemoryError> {
     let (config, dtype) = (model.llama.config(), model.llama.dtype());
     // Buffers grow by doubling, and every row of a step may have logits.
     let num_rows = options.rows_per_step().next_power_of_two();
-    let row_bytes = Activations::row_bytes(config, dtype) + config.vocab_size * size_of::<f32>();
+    let row_bytes = Activations::row_bytes(config, dtype)
+        + config.vocab_size * size_of::<f32>()
+        + drafters.row_bytes();
     let needs = Needs {
         max_model_len: model.max_model_len,
         max_num_seqs: options.max_num_seqs,
-        slot_bytes: KvCache::slot_bytes(config, dtype) as u64,
+        slot_bytes: (model.llama.kv_shape().slot_bytes() + drafters.slot_bytes()) as u64,
         step_bytes: num_rows as u64 * row_bytes as u64,
     };
     let available = machine::available(Path::new("/"));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use foretoken_draft::{Context, DraftTree, Drafter, Hints, accept};
-use foretoken_model::SeqId;
+use foretoken_model::{BlockTable, SeqId};
 
 use super::transcript::Transcript;
 
@@ -64,6 +64,7 @@ impl<'a> Player<'a> {
             let context = Context {
                 seq,
                 tokens: &text[..len],
+                table: BlockTable::EMPTY,
                 sampling: &sampling,
                 max_draft_tokens: if max_draft_depth == 0 { 0 } else { self.budget },
                 max_draft_depth,

@@ -1,5 +1,5 @@
 use crate::drafter::Hints;
-use foretoken_model::{SamplingParams, SeqId};
+use foretoken_model::{BlockTable, SamplingParams, SeqId};
 
 use super::*;
 
@@ -17,6 +17,7 @@ fn make(mcts: &mut Mcts, tokens: &[Token], limits: (usize, usize)) -> DraftTree 
     let context = Context {
         seq: SeqId(1),
         tokens,
+        table: BlockTable::EMPTY,
         sampling: &SamplingParams::greedy(),
         max_draft_tokens: limits.0,
         hints: Hints::default(),
@@ -67,6 +68,7 @@ fn where_nothing_follows_nothing_is_drafted() {
     let context = Context {
         seq: SeqId(1),
         tokens: &[3],
+        table: BlockTable::EMPTY,
         sampling: &greedy,
         max_draft_tokens: 63,
         hints: Hints::default(),
