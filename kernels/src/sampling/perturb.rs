@@ -49,10 +49,13 @@ struct Perturb<'a> {
 impl Kernel for Perturb<'_> {
     #[inline(always)]
     fn run<V: Vector>(self) {
+        let (tokens, chances) = (*self.tokens, *self.chances);
+        let mut scores = [0.0; BATCH];
         for lane in 0..BATCH {
-            let noise = gumbel(self.noise.bits_of(self.position, self.tokens[lane]));
-            self.scores[lane] = ln(self.chances[lane]) + self.temperature * noise;
+            let noise = gumbel(self.noise.bits_of(self.position, tokens[lane]));
+            scores[lane] = ln(chances[lane]) + self.temperature * noise;
         }
+        *self.scores = scores;
     }
 }
 
