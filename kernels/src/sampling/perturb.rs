@@ -50,6 +50,9 @@ impl Kernel for Perturb<'_> {
     #[inline(always)]
     fn run<V: Vector>(self) {
         let (tokens, chances) = (*self.tokens, *self.chances);
+        if self.temperature == 0.0 {
+            return *self.scores = chances.map(ln);
+        }
         let mut scores = [0.0; BATCH];
         for lane in 0..BATCH {
             let noise = gumbel(self.noise.bits_of(self.position, tokens[lane]));
