@@ -13,6 +13,7 @@ pub mod infini;
 mod lookup;
 mod maker;
 mod mixture;
+mod parallel;
 mod ranking;
 mod suffix_automaton;
 mod tree;

@@ -39,7 +39,7 @@ const SUFFIX: usize = 4;
 
 /// A corpus that [`SuffixArrayBuilder`](super::SuffixArrayBuilder) wrote, in a mapped file or in memory.
 pub struct Corpus {
-    bytes: Box<dyn Deref<Target = [u8]> + Send>,
+    bytes: Box<dyn Deref<Target = [u8]> + Send + Sync>,
     header: Header,
 }
 
@@ -106,7 +106,7 @@ pub enum CorpusError {
 impl Corpus {
     /// Reads `bytes` in place. `vocab_size` is that of the model that is served, `fingerprint` that of its tokenizer.
     pub fn new(
-        bytes: impl Deref<Target = [u8]> + Send + 'static,
+        bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
         vocab_size: usize,
         fingerprint: u64,
     ) -> Result<Self, CorpusError> {

@@ -15,6 +15,7 @@ use foretoken_model::Token;
 use crate::drafter::{Context, Drafter};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
+use crate::parallel::for_each_job;
 use crate::ranking::Ranking;
 use crate::tree::{DraftTree, Node};
 pub use builder::{BuildError, SuffixArrayBuilder};
@@ -37,8 +38,7 @@ const DOUBT: f32 = 4.0;
 #[derive(Debug)]
 pub struct Infini {
     corpus: Corpus,
-    guesser: Guesser,
-    maker: Maker,
+    scratches: Vec<(Maker, Guesser)>,
 }
 
 /// What may follow the nodes of a tree. Its scratch is kept between trees.
@@ -56,21 +56,8 @@ impl Infini {
     pub fn new(corpus: Corpus) -> Self {
         Self {
             corpus,
-            guesser: Guesser::default(),
-            maker: Maker::default(),
+            scratches: Vec::new(),
         }
-    }
-
-    fn draft(&mut self, context: &Context<'_>) -> DraftTree {
-        let (index, guesser) = (self.corpus.index(), &mut self.guesser);
-        let ranking = Ranking::new(context.sampling);
-        self.maker
-            .make(context, NAME, |tree, node, least, guesses| {
-                guesser.reach(index, context.tokens, tree, node);
-                guesser.guess(index, node);
-                let position = context.tokens.len() + tree.depth(node);
-                ranking.rank(guesser.mixture.successors(), position, least, guesses);
-            })
     }
 }
 
@@ -129,7 +116,21 @@ impl Drafter for Infini {
     }
 
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
-        Ok(contexts.iter().map(|context| self.draft(context)).collect())
+        let index = self.corpus.index();
+        let mut contexts = contexts.to_vec();
+        Ok(for_each_job(
+            &mut contexts,
+            &mut self.scratches,
+            |context, (maker, guesser)| {
+                let ranking = Ranking::new(context.sampling);
+                maker.make(context, NAME, |tree, node, least, guesses| {
+                    guesser.reach(index, context.tokens, tree, node);
+                    guesser.guess(index, node);
+                    let position = context.tokens.len() + tree.depth(node);
+                    ranking.rank(guesser.mixture.successors(), position, least, guesses);
+                })
+            },
+        ))
     }
 }
 

@@ -37,26 +37,28 @@ const LIFT: f32 = 3.0;
 #[derive(Debug)]
 pub(crate) struct Ranking<'a> {
     sampling: &'a SamplingParams,
-    /// Temperature and noise; none where the best token is taken.
-    noise: Option<(f32, Noise)>,
+    /// 0 where the best token is taken.
+    temperature: f32,
+    noise: Noise,
 }
 
 impl<'a> Ranking<'a> {
     /// The ranking of one request. Logit bias and penalties are not regarded.
     pub(crate) fn new(sampling: &'a SamplingParams) -> Self {
-        let noise = Noise::new(sampling.seed);
+        let temperature = match sampling.is_greedy() {
+            true => 0.0,
+            false => sampling.temperature,
+        };
         Self {
             sampling,
-            noise: (!sampling.is_greedy()).then_some((sampling.temperature, noise)),
+            temperature,
+            noise: Noise::new(sampling.seed),
         }
     }
 
     /// The least chance of the drafter's own that could become one of `least` in the ranking: noise can lift a token.
     pub(crate) fn least_own(&self, least: f32) -> f32 {
-        match self.noise {
-            Some((temperature, _)) => least * (-LIFT * temperature).exp(),
-            None => least,
-        }
+        least * (-LIFT * self.temperature).exp()
     }
 
     /// Ranks guesses at the token of `position`: `guesses` come with the drafter's own chances, in any order, and may
@@ -69,17 +71,18 @@ impl<'a> Ranking<'a> {
         least: f32,
         ranked: &mut Vec<Successor>,
     ) {
-        let temperature = self.noise.map_or(0.0, |(temperature, _)| temperature);
-        let trust = 1.0 / (1.0 + temperature / 2.0);
-        let reach = least.ln() / trust;
-        if self.noise.is_some() {
+        let trust = 1.0 / (1.0 + self.temperature / 2.0);
+        let mut reach = f32::NEG_INFINITY;
+        if self.temperature > 0.0 {
             filter(guesses, self.sampling);
+            reach = least.ln() / trust;
         }
         let mut best = Best::default();
-        for &guess in guesses.iter() {
-            let floor = best.floor().max(best.highest() + reach);
-            if let Some(score) = self.score(guess, position, floor) {
-                best.insert(score, guess);
+        for batch in guesses.chunks(Noise::BATCH) {
+            for (&guess, score) in batch.iter().zip(self.scores(batch, position)) {
+                if score >= best.floor().max(best.highest() + reach) {
+                    best.insert(score, guess);
+                }
             }
         }
         let best = best.entries();
@@ -98,14 +101,15 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// `ln q + T g`, if it reaches `floor`.
-    fn score(&self, guess: Successor, position: usize, floor: f32) -> Option<f32> {
-        let own = guess.chance.ln();
-        let Some((temperature, noise)) = self.noise else {
-            return Some(own);
-        };
-        let noise = noise.at_least(position, guess.token, (floor - own) / temperature)?;
-        Some(own + temperature * noise)
+    /// `ln q + T g` of each guess.
+    fn scores(&self, batch: &[Successor], position: usize) -> [f32; Noise::BATCH] {
+        let mut tokens = [0; Noise::BATCH];
+        let mut chances = [1.0; Noise::BATCH];
+        for ((token, chance), guess) in tokens.iter_mut().zip(&mut chances).zip(batch) {
+            (*token, *chance) = (guess.token, guess.chance);
+        }
+        self.noise
+            .perturb(position, self.temperature, &tokens, &chances)
     }
 }
 

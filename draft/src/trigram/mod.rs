@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 use crate::drafter::{Context, Drafter};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
+use crate::parallel::for_each_job;
 use crate::ranking::Ranking;
 use crate::tree::{DraftTree, Node};
 use blend::Sources;
@@ -69,6 +70,12 @@ pub struct Trigram {
     table: Option<StaticTable>,
     options: TrigramOptions,
     overlays: FxHashMap<SeqId, Overlay>,
+    scratches: Vec<Scratch>,
+}
+
+/// What one thread drafts with.
+#[derive(Debug, Default)]
+struct Scratch {
     mixture: Mixture,
     maker: Maker,
     mcts: Mcts,
@@ -86,27 +93,32 @@ impl Trigram {
             table,
             options,
             overlays: FxHashMap::default(),
-            mixture: Mixture::default(),
-            maker: Maker::default(),
-            mcts: Mcts::default(),
+            scratches: Vec::new(),
         }
     }
+}
 
-    fn draft(&mut self, context: &Context<'_>) -> DraftTree {
+impl Scratch {
+    fn draft(
+        &mut self,
+        context: &Context<'_>,
+        overlay: &mut Overlay,
+        table: Option<&StaticTable>,
+        options: TrigramOptions,
+    ) -> DraftTree {
         let tokens = context.tokens;
-        let overlay = self.overlays.entry(context.seq).or_default();
         let mut recent = Recent::default();
-        if self.options.adapts {
+        if options.adapts {
             overlay.learn(tokens);
             recent = Recent::of(tokens);
         }
         let sources = Sources {
             overlay,
             recent,
-            table: self.table.as_ref(),
+            table,
         };
         let greedy = SamplingParams::greedy();
-        let ranking = Ranking::new(match self.options.shares_noise {
+        let ranking = Ranking::new(match options.shares_noise {
             true => context.sampling,
             false => &greedy,
         });
@@ -115,7 +127,7 @@ impl Trigram {
             sources.blend(last, ranking.least_own(least), mixture);
             ranking.rank(mixture.successors(), tokens.len() + depth, least, guesses);
         };
-        match self.options.search {
+        match options.search {
             Search::BestFirst => self
                 .maker
                 .make(context, NAME, |tree, node, least, guesses| {
@@ -148,7 +160,24 @@ impl Drafter for Trigram {
     }
 
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
-        Ok(contexts.iter().map(|context| self.draft(context)).collect())
+        let (table, options) = (self.table.as_ref(), self.options);
+        let mut jobs = Vec::with_capacity(contexts.len());
+        for context in contexts {
+            jobs.push((
+                context,
+                self.overlays.remove(&context.seq).unwrap_or_default(),
+            ));
+        }
+        let trees = for_each_job(
+            &mut jobs,
+            &mut self.scratches,
+            |(context, overlay), scratch| scratch.draft(context, overlay, table, options),
+        );
+        let learnt = jobs
+            .into_iter()
+            .map(|(context, overlay)| (context.seq, overlay));
+        self.overlays.extend(learnt);
+        Ok(trees)
     }
 
     fn forget(&mut self, seq: SeqId) {

@@ -9,6 +9,7 @@ mod draw;
 mod log_sum_exp;
 mod mass;
 mod noise;
+mod perturb;
 mod philox;
 mod top_k;
 
