@@ -7,6 +7,7 @@
 
 mod builder;
 mod corpus;
+mod corpus_builder;
 mod index;
 
 use candle_core::Result;
@@ -19,6 +20,7 @@ use crate::ranking::Ranking;
 use crate::tree::{DraftTree, Node};
 pub use builder::{BuildError, SuffixArrayBuilder};
 pub use corpus::{Corpus, CorpusError};
+pub use corpus_builder::CorpusBuilder;
 use index::{Index, Match};
 
 const NAME: &str = "infini";
