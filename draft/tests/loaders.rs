@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::{Pruning, StaticTable, TableBuilder};
 use foretoken_draft::{Context, DraftTree, Drafter, Hints, Infini, Trigram};
-use foretoken_model::{SamplingParams, SeqId, Token};
+use foretoken_model::{BlockTable, SamplingParams, SeqId, Token};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
@@ -148,6 +148,7 @@ fn assert_drafts_well(drafter: &mut dyn Drafter, vocab_size: usize) {
             let context = Context {
                 seq: SeqId(place as u64),
                 tokens: &document[..len],
+                table: BlockTable::EMPTY,
                 sampling: &sampling,
                 max_draft_tokens: 63,
                 max_draft_depth: 12,

@@ -11,14 +11,16 @@ mod builder;
 mod mcts;
 mod overlay;
 mod recent;
+mod row;
+mod shared;
 mod suffix;
 mod table;
 
-use candle_core::Result;
+use candle_core::{Error, Result};
 use foretoken_model::{SamplingParams, SeqId, Token};
 use rustc_hash::FxHashMap;
 
-use crate::drafter::{Context, Drafter};
+use crate::drafter::{Context, Drafter, Finished};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
 use crate::ranking::Ranking;
@@ -28,6 +30,7 @@ pub use builder::{BuildError, Pruning, TableBuilder};
 pub use mcts::Mcts;
 use overlay::Overlay;
 use recent::Recent;
+pub use shared::{SharedOverlay, SharedOverlayError};
 pub use table::{StaticTable, TableError};
 
 const NAME: &str = "trigram";
@@ -69,6 +72,7 @@ pub struct Trigram {
     table: Option<StaticTable>,
     options: TrigramOptions,
     overlays: FxHashMap<SeqId, Overlay>,
+    shared: Option<SharedOverlay>,
     mixture: Mixture,
     maker: Maker,
     mcts: Mcts,
@@ -86,9 +90,18 @@ impl Trigram {
             table,
             options,
             overlays: FxHashMap::default(),
+            shared: None,
             mixture: Mixture::default(),
             maker: Maker::default(),
             mcts: Mcts::default(),
+        }
+    }
+
+    /// The same, but it learns from all requests that have no salt, and guesses from that for all of these.
+    pub fn sharing(self, overlay: SharedOverlay) -> Self {
+        Self {
+            shared: Some(overlay),
+            ..self
         }
     }
 
@@ -100,9 +113,13 @@ impl Trigram {
             overlay.learn(tokens);
             recent = Recent::of(tokens);
         }
+        let shared = self.shared.as_ref();
         let sources = Sources {
             overlay,
             recent,
+            shared: shared
+                .filter(|_| context.hints.cache_salt.is_none())
+                .map(SharedOverlay::rows),
             table: self.table.as_ref(),
         };
         let greedy = SamplingParams::greedy();
@@ -151,8 +168,23 @@ impl Drafter for Trigram {
         Ok(contexts.iter().map(|context| self.draft(context)).collect())
     }
 
+    fn finished(&mut self, finished: &Finished<'_>) {
+        if let Some(shared) = &mut self.shared
+            && finished.cache_salt.is_none()
+        {
+            shared.learn(finished.tokens, finished.num_prompt_tokens);
+        }
+    }
+
     fn forget(&mut self, seq: SeqId) {
         self.overlays.remove(&seq);
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        shared.save().map_err(Error::wrap)
     }
 }
 
