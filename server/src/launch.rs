@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use candle_core::Device;
 use foretoken_draft::infini::{Corpus, CorpusError};
-use foretoken_draft::trigram::{Search, StaticTable, TableError, TrigramOptions};
+use foretoken_draft::trigram::{
+    Search, SharedOverlay, SharedOverlayError, StaticTable, TableError, TrigramOptions,
+};
 use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource, Quantization,
@@ -63,6 +65,16 @@ pub enum LaunchError {
         /// What is wrong with it.
         error: CorpusError,
     },
+    /// The shared overlay is none, another model's, or cannot be read or written.
+    #[error(
+        "--shared-overlay {place}: {error}; it is left as it is: name another file, or move this one away"
+    )]
+    SharedOverlay {
+        /// Where it lies.
+        place: String,
+        /// What is wrong with it.
+        error: SharedOverlayError,
+    },
     /// The cache's memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -85,11 +97,33 @@ pub enum LaunchError {
 /// A running engine and the edge's handle on it.
 #[derive(Debug)]
 pub struct Launched {
-    /// Drop every clone of it, and the engine ends when its requests have.
+    /// See [`Frontend::dismiss`] for how the engine ends.
     pub frontend: Arc<Frontend>,
     /// Ends with the engine; an error, or a panic, is the engine's death.
     pub thread: JoinHandle<candle_core::Result<()>>,
 }
+
+impl Launched {
+    /// Lets the engine end when its requests have, and waits until it has saved what drafters keep.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has died, now or before.
+    pub async fn end(self) -> candle_core::Result<()> {
+        self.frontend.dismiss();
+        // Nothing is awaited that could not be abandoned if the process is asked a second time to stop.
+        while !self.thread.is_finished() {
+            tokio::time::sleep(END_INTERVAL).await;
+        }
+        match self.thread.join() {
+            Ok(ended) => ended,
+            Err(_) => Err(candle_core::Error::msg("its thread panicked")),
+        }
+    }
+}
+
+/// How often is looked whether the engine has ended.
+const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a server grants its clients, beside the engine's own limits.
 #[derive(Clone, Debug, Default)]
@@ -239,10 +273,11 @@ fn drafters(
         search,
         ..TrigramOptions::default()
     };
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![
-        Box::new(Trigram::with_options(table, trigram)),
-        Box::new(lookup(options)),
-    ];
+    let mut trigram = Trigram::with_options(table, trigram);
+    if let Some(path) = &options.speculation.shared_overlay {
+        trigram = trigram.sharing(shared_overlay(path, options, model)?);
+    }
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(trigram), Box::new(lookup(options))];
     if let Some(path) = &options.speculation.infini_corpus {
         drafters.push(Box::new(Infini::new(corpus(path, model)?)));
     }
@@ -254,6 +289,24 @@ fn lookup(options: &EngineOptions) -> Lookup {
         true => Lookup::sharing(options.speculation.share_outputs_tokens),
         false => Lookup::new(),
     }
+}
+
+/// What earlier processes have learnt.
+fn shared_overlay(
+    path: &Path,
+    options: &EngineOptions,
+    model: &LoadedModel,
+) -> Result<SharedOverlay, LaunchError> {
+    let size = options.speculation.shared_overlay_size;
+    let vocab_size = model.llama.config().vocab_size;
+    let overlay = SharedOverlay::open(
+        path.to_owned(),
+        usize::try_from(size).unwrap_or(usize::MAX),
+        vocab_size,
+        model.tokenizer.fingerprint(),
+    );
+    let place = path.display().to_string();
+    overlay.map_err(|error| LaunchError::SharedOverlay { place, error })
 }
 
 /// The infini drafter's corpus. Its content is not verified, which would take seconds: it can mislead, and no more.

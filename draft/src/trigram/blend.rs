@@ -4,6 +4,7 @@ use foretoken_model::Token;
 
 use super::overlay::Overlay;
 use super::recent::Recent;
+use super::shared::SharedRows;
 use super::suffix::Suffix;
 use super::table::StaticTable;
 use crate::mixture::Mixture;
@@ -13,22 +14,27 @@ use crate::mixture::Mixture;
 const PAIR_DOUBT: f32 = 0.6;
 const SINGLE_DOUBT: f32 = 1.5;
 
+/// The same for what others were answered, which is another text: as replays of 96 answers of each temperature had it.
+const SHARED_PAIR_DOUBT: f32 = 3.0;
+const SHARED_SINGLE_DOUBT: f32 = 20.0;
+
 /// What it is worth to a token to be among the sequence's latest.
 const RECENT_FACTOR: f32 = 1.7;
 
-/// What is known of texts: the sequence's own, and the corpus.
+/// What is known of texts: the sequence's own, others', and the corpus.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
     pub(crate) overlay: &'a Overlay,
     pub(crate) recent: Recent,
+    pub(crate) shared: Option<&'a SharedRows>,
     pub(crate) table: Option<&'a StaticTable>,
 }
 
 impl Sources<'_> {
     /// What may follow `last`, the last two tokens or the only one: to `mixture`, which is emptied before.
     ///
-    /// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for
-    /// the single token. The table's commonest tokens stand in where all of them are silent. Nothing is taken from the
+    /// Each row takes its part of what those before it left: for the pair the overlay's, then what others were
+    /// answered, then the table's; then so for the single token. The table's commonest tokens stand in where all of them are silent. Nothing is taken from the
     /// table whose chance is below `least`.
     pub(crate) fn blend(&self, last: &[Token], least: f32, mixture: &mut Mixture) {
         mixture.clear();
@@ -37,13 +43,14 @@ impl Sources<'_> {
             if known || mixture.is_complete() {
                 break;
             }
-            let row = self.overlay.successors(suffix);
-            let doubt = match suffix.is_pair() {
-                true => PAIR_DOUBT,
-                false => SINGLE_DOUBT,
+            let (own_doubt, shared_doubt) = match suffix.is_pair() {
+                true => (PAIR_DOUBT, SHARED_PAIR_DOUBT),
+                false => (SINGLE_DOUBT, SHARED_SINGLE_DOUBT),
             };
-            let doubted = doubt + row.iter().map(|&(_, weight)| weight).sum::<f32>();
-            mixture.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
+            add(mixture, self.overlay.successors(suffix), own_doubt);
+            if let Some(shared) = self.shared {
+                add(mixture, shared.successors(suffix), shared_doubt);
+            }
             if let Some(table) = self.table {
                 let least = least / mixture.rest();
                 if least < 1.0 {
@@ -54,6 +61,12 @@ impl Sources<'_> {
         }
         mixture.favour(RECENT_FACTOR, |token| self.recent.holds(token));
     }
+}
+
+/// Adds a row by its weights, `doubt` being what they leave.
+fn add(mixture: &mut Mixture, row: &[(Token, f32)], doubt: f32) {
+    let doubted = doubt + row.iter().map(|&(_, weight)| weight).sum::<f32>();
+    mixture.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
 }
 
 #[cfg(test)]
@@ -76,6 +89,7 @@ mod tests {
         Sources {
             overlay,
             recent: Recent::default(),
+            shared: None,
             table,
         }
     }

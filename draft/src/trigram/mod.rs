@@ -11,14 +11,16 @@ mod builder;
 mod mcts;
 mod overlay;
 mod recent;
+mod row;
+mod shared;
 mod suffix;
 mod table;
 
-use candle_core::Result;
+use candle_core::{Error, Result};
 use foretoken_model::{SamplingParams, SeqId, Token};
 use rustc_hash::FxHashMap;
 
-use crate::drafter::{Context, Drafter};
+use crate::drafter::{Context, Drafter, Finished};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
 use crate::parallel::for_each_job;
@@ -29,6 +31,7 @@ pub use builder::{BuildError, Pruning, TableBuilder};
 pub use mcts::Mcts;
 use overlay::Overlay;
 use recent::Recent;
+pub use shared::{SharedOverlay, SharedOverlayError};
 pub use table::{StaticTable, TableError};
 
 const NAME: &str = "trigram";
@@ -67,10 +70,18 @@ impl Default for TrigramOptions {
 /// Drafts by tri-grams.
 #[derive(Debug)]
 pub struct Trigram {
-    table: Option<StaticTable>,
-    options: TrigramOptions,
+    grams: Grams,
     overlays: FxHashMap<SeqId, Overlay>,
+    options: TrigramOptions,
     scratches: Vec<Scratch>,
+}
+
+/// What is known of all texts.
+#[derive(Debug)]
+struct Grams {
+    table: Option<StaticTable>,
+    shared: Option<SharedOverlay>,
+    adapts: bool,
 }
 
 /// What one thread drafts with.
@@ -90,10 +101,40 @@ impl Trigram {
     /// As above, something left out or done otherwise.
     pub fn with_options(table: Option<StaticTable>, options: TrigramOptions) -> Self {
         Self {
-            table,
-            options,
+            grams: Grams {
+                table,
+                shared: None,
+                adapts: options.adapts,
+            },
             overlays: FxHashMap::default(),
+            options,
             scratches: Vec::new(),
+        }
+    }
+
+    /// The same, but it learns from all requests that have no salt, and guesses from that for all of these.
+    pub fn sharing(mut self, overlay: SharedOverlay) -> Self {
+        self.grams.shared = Some(overlay);
+        self
+    }
+}
+
+impl Grams {
+    /// Learns what is new of a sequence, and gives what is known of it.
+    fn sources<'a>(&'a self, context: &Context<'a>, overlay: &'a mut Overlay) -> Sources<'a> {
+        let mut recent = Recent::default();
+        if self.adapts {
+            overlay.learn(context.tokens);
+            recent = Recent::of(context.tokens);
+        }
+        let shared = self.shared.as_ref();
+        Sources {
+            overlay,
+            recent,
+            shared: shared
+                .filter(|_| context.hints.cache_salt.is_none())
+                .map(SharedOverlay::rows),
+            table: self.table.as_ref(),
         }
     }
 }
@@ -102,21 +143,10 @@ impl Scratch {
     fn draft(
         &mut self,
         context: &Context<'_>,
-        overlay: &mut Overlay,
-        table: Option<&StaticTable>,
+        sources: &Sources<'_>,
         options: TrigramOptions,
     ) -> DraftTree {
         let tokens = context.tokens;
-        let mut recent = Recent::default();
-        if options.adapts {
-            overlay.learn(tokens);
-            recent = Recent::of(tokens);
-        }
-        let sources = Sources {
-            overlay,
-            recent,
-            table,
-        };
         let greedy = SamplingParams::greedy();
         let ranking = Ranking::new(match options.shares_noise {
             true => context.sampling,
@@ -160,18 +190,21 @@ impl Drafter for Trigram {
     }
 
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
-        let (table, options) = (self.table.as_ref(), self.options);
-        let mut jobs = Vec::with_capacity(contexts.len());
-        for context in contexts {
-            jobs.push((
-                context,
-                self.overlays.remove(&context.seq).unwrap_or_default(),
-            ));
-        }
+        let mut jobs: Vec<_> = contexts
+            .iter()
+            .map(|context| {
+                let overlay = self.overlays.remove(&context.seq);
+                (context, overlay.unwrap_or_default())
+            })
+            .collect();
+        let (grams, options) = (&self.grams, self.options);
         let trees = for_each_job(
             &mut jobs,
             &mut self.scratches,
-            |(context, overlay), scratch| scratch.draft(context, overlay, table, options),
+            |(context, overlay), scratch| {
+                let sources = grams.sources(context, overlay);
+                scratch.draft(context, &sources, options)
+            },
         );
         let learnt = jobs
             .into_iter()
@@ -180,8 +213,23 @@ impl Drafter for Trigram {
         Ok(trees)
     }
 
+    fn finished(&mut self, finished: &Finished<'_>) {
+        if let Some(shared) = &mut self.grams.shared
+            && finished.cache_salt.is_none()
+        {
+            shared.learn(finished.tokens, finished.num_prompt_tokens);
+        }
+    }
+
     fn forget(&mut self, seq: SeqId) {
         self.overlays.remove(&seq);
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(shared) = &self.grams.shared else {
+            return Ok(());
+        };
+        shared.save().map_err(Error::wrap)
     }
 }
 

@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::engine::count;
+use super::engine::{count, size};
 use crate::validation::MAX_DRAFT_TOKENS;
 
 /// Who guesses, and how much. Requests may ask for something else, within what the engine has.
@@ -86,6 +86,24 @@ pub struct SpeculationOptions {
         default_value = "262144", hide_short_help = true
     )]
     pub share_outputs_tokens: usize,
+
+    /// Learn what follows what from all answers but those to requests with a cache_salt, have the trigram drafter guess
+    /// from it, and keep it in this file from one start to the next; whoever can ask may then find out by time what
+    /// others were answered
+    #[arg(
+        long,
+        env = "FORETOKEN_SHARED_OVERLAY",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub shared_overlay: Option<PathBuf>,
+
+    /// Memory of --shared-overlay, at most: what has not come up for longest is forgotten
+    #[arg(
+        long, env = "FORETOKEN_SHARED_OVERLAY_SIZE", value_name = "SIZE", value_parser = size,
+        default_value = "64MiB", hide_short_help = true
+    )]
+    pub shared_overlay_size: u64,
 
     /// vLLM's form of --drafter and --max-draft-tokens: '{"method": "ngram", "num_speculative_tokens": 8}'
     #[arg(

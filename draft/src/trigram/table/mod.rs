@@ -53,6 +53,9 @@ pub struct StaticTable {
 }
 
 impl StaticTable {
+    /// What a file starts with.
+    pub const MAGIC: [u8; 4] = header::MAGIC;
+
     /// Reads `bytes` in place. `vocab_size` is that of the model that is served, `fingerprint` that of its tokenizer.
     pub fn new(
         bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
