@@ -14,17 +14,24 @@ pub(super) struct Text {
     automaton: SuffixAutomaton,
 }
 
-/// Where the end of a sequence stands in a text, and what comes there.
+/// Where the end of a sequence stands in a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Match<'a> {
     /// Tokens that match.
     pub(super) len: usize,
     /// Where they end: the index of the token after them.
     pub(super) end: usize,
-    /// The text from there on.
-    pub(super) after: &'a [Token],
-    /// True if it is the client's prediction.
-    pub(super) is_predicted: bool,
+    /// The text from there on, never empty.
+    after: &'a [Token],
+}
+
+impl Match<'_> {
+    /// What comes `depth` tokens behind the match, if anything does.
+    pub(super) fn follower(&self, depth: usize) -> Option<Token> {
+        // Where the match reaches up to the sequence's end, it goes on with itself: the text has a period.
+        let token = self.after[depth % self.after.len()];
+        (token != SEPARATOR).then_some(token)
+    }
 }
 
 impl Text {
@@ -39,22 +46,28 @@ impl Text {
         }
     }
 
-    /// The longest ending of the text that occurred before.
-    pub(super) fn repeat(&self) -> Option<Match<'_>> {
-        self.automaton.repeat().map(|repeat| self.at(repeat))
+    /// Where the longest ending of the text that occurred before did, the latest place first, and from there on where
+    /// ever shorter parts of it did.
+    pub(super) fn repeats(&self) -> impl Iterator<Item = Match<'_>> {
+        self.chain(self.automaton.repeat(self.len()))
     }
 
-    /// The longest ending of `tokens` that the text holds.
-    pub(super) fn find(&self, tokens: &[Token]) -> Option<Match<'_>> {
-        self.automaton.find(tokens).map(|repeat| self.at(repeat))
+    /// The same of the longest ending of `tokens` that the text holds.
+    pub(super) fn find(&self, tokens: &[Token]) -> impl Iterator<Item = Match<'_>> {
+        self.chain(self.automaton.find(tokens))
     }
 
-    fn at(&self, Repeat { len, end }: Repeat) -> Match<'_> {
-        Match {
-            len,
-            end,
-            after: &self.tokens[end..],
-            is_predicted: false,
-        }
+    /// What ends where an occurrence does has occurred before where the occurrence had, as far as that was as long.
+    fn chain(&self, latest: Option<Repeat>) -> impl Iterator<Item = Match<'_>> {
+        let earlier = |later: &Repeat| {
+            let earlier = self.automaton.repeat(later.end as usize)?;
+            let len = earlier.len.min(later.len);
+            Some(Repeat { len, ..earlier })
+        };
+        std::iter::successors(latest, earlier).map(|Repeat { len, end }| Match {
+            len: len as usize,
+            end: end as usize,
+            after: &self.tokens[end as usize..],
+        })
     }
 }
