@@ -27,10 +27,11 @@ struct OpenNode {
     survival: f32,
     parent: Node,
     token: Token,
+    source: &'static str,
 }
 
 impl Maker {
-    /// Grows one tree in the name of `source`.
+    /// Grows one tree.
     ///
     /// `guess(tree, node, least, guesses)` says what may follow `node`, the latest of the tree: a few guesses, no token
     /// twice, each with its chance; one below `least` is of no use. A node is asked about after its parent.
@@ -40,7 +41,6 @@ impl Maker {
     pub(crate) fn make(
         &mut self,
         context: &Context<'_>,
-        source: &'static str,
         mut guess: impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>),
     ) -> DraftTree {
         let mut tree = DraftTree::new(context.root());
@@ -55,7 +55,7 @@ impl Maker {
                 self.open(node, survival, floor);
             }
             let Some(next) = self.open.pop() else { break };
-            match tree.push(next.parent, next.token, next.survival, source) {
+            match tree.push(next.parent, next.token, next.survival, next.source) {
                 Some(pushed) => node = pushed,
                 None => break,
             }
@@ -71,14 +71,15 @@ impl Maker {
 
     /// Opens the guesses as children of `parent`.
     fn open(&mut self, parent: Node, reached: f32, floor: f32) {
-        for &Successor { token, chance } in &self.guesses {
-            let survival = reached * chance;
+        for guess in &self.guesses {
+            let survival = reached * guess.chance;
             if survival >= floor {
                 let place = self.open.partition_point(|open| open.survival < survival);
                 let node = OpenNode {
                     survival,
                     parent,
-                    token,
+                    token: guess.token,
+                    source: guess.source,
                 };
                 self.open.insert(place, node);
             }

@@ -36,13 +36,21 @@ impl Mixture {
         self.rest = 1.0;
     }
 
-    /// Adds a distribution: it gets its part of the rest.
-    pub(crate) fn add(&mut self, distribution: impl Iterator<Item = (Token, f32)>) {
+    /// Adds the distribution of a source: it gets its part of the rest.
+    pub(crate) fn add(
+        &mut self,
+        source: &'static str,
+        distribution: impl Iterator<Item = (Token, f32)>,
+    ) {
         let share = self.rest;
         for (token, chance) in distribution {
             let chance = share * chance;
             self.rest -= chance;
-            self.raise(token, chance);
+            self.raise(Successor {
+                token,
+                chance,
+                source,
+            });
         }
     }
 
@@ -76,16 +84,19 @@ impl Mixture {
         &mut self.successors
     }
 
-    fn raise(&mut self, token: Token, chance: f32) {
-        let index = token as usize;
+    /// A token that is here already stays its first source's.
+    fn raise(&mut self, raised: Successor) {
+        let index = raised.token as usize;
         if index >= self.places.len() {
             self.places.resize(index + 1, 0);
         }
         match self.successors.get_mut(self.places[index] as usize) {
-            Some(successor) if successor.token == token => successor.chance += chance,
+            Some(successor) if successor.token == raised.token => {
+                successor.chance += raised.chance;
+            }
             _ => {
                 self.places[index] = self.successors.len() as u32;
-                self.successors.push(Successor { token, chance });
+                self.successors.push(raised);
             }
         }
     }

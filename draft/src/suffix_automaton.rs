@@ -18,7 +18,7 @@ const MAX_TOLD: usize = 16;
 /// Knows every substring of a sequence (Blumer et al., "The smallest automaton recognizing the subwords of a text",
 /// 1985).
 ///
-/// A token takes constant time, amortised, and at most two states and three edges, some 160 bytes, whatever the text.
+/// A token takes constant time, amortised, and at most two states and three edges, some 150 bytes, whatever the text.
 #[derive(Debug)]
 pub(crate) struct SuffixAutomaton {
     states: Vec<Substrings>,
@@ -27,8 +27,7 @@ pub(crate) struct SuffixAutomaton {
     edge_tokens: Vec<(Token, u32)>,
     /// The state of the whole sequence.
     whole: State,
-    /// By number of tokens, from none on: the longest suffix of so many that occurred before.
-    repeats: Vec<Option<Repeat>>,
+    repeat: Option<Repeat>,
 }
 
 /// What is known of a state.
@@ -48,9 +47,9 @@ struct Substrings {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Repeat {
     /// Its length.
-    pub(crate) len: u32,
+    pub(crate) len: usize,
     /// Where the earlier occurrence ends: the index of the token after it.
-    pub(crate) end: u32,
+    pub(crate) end: usize,
 }
 
 impl Default for SuffixAutomaton {
@@ -67,7 +66,7 @@ impl Default for SuffixAutomaton {
             edges: FxHashMap::default(),
             edge_tokens: Vec::new(),
             whole: ROOT,
-            repeats: vec![None],
+            repeat: None,
         }
     }
 }
@@ -78,12 +77,12 @@ impl SuffixAutomaton {
         self.states[self.whole as usize].len as usize
     }
 
-    /// Of the first `len` tokens, the longest suffix that occurred before; none if the last token was new.
+    /// The longest suffix that occurred before; none if the last token is new.
     ///
     /// `end` is that of the latest earlier occurrence, or of an older one if the latest was part of more than
     /// [`MAX_TOLD`] longer repeats.
-    pub(crate) fn repeat(&self, len: usize) -> Option<Repeat> {
-        self.repeats.get(len).copied().flatten()
+    pub(crate) fn repeat(&self) -> Option<Repeat> {
+        self.repeat
     }
 
     /// The longest suffix of `tokens` that the sequence holds, and where, one of the latest places.
@@ -99,10 +98,10 @@ impl SuffixAutomaton {
                     break;
                 };
                 state = shorter;
-                len = self.states[state as usize].len;
+                len = self.states[state as usize].len as usize;
             }
         }
-        let end = self.states[state as usize].end;
+        let end = self.states[state as usize].end as usize;
         (len > 0).then_some(Repeat { len, end })
     }
 
@@ -161,10 +160,10 @@ impl SuffixAutomaton {
     fn find_repeat(&mut self) {
         let here = self.states[self.whole as usize];
         let longest = self.states[here.link as usize];
-        self.repeats.push((here.link != ROOT).then_some(Repeat {
-            len: longest.len,
-            end: longest.end,
-        }));
+        self.repeat = (here.link != ROOT).then_some(Repeat {
+            len: longest.len as usize,
+            end: longest.end as usize,
+        });
         let mut told = self.shorter(self.whole);
         for _ in 0..MAX_TOLD {
             let Some(state) = told else { break };
@@ -213,16 +212,13 @@ mod tests {
             let suffix = &text[text.len() - len..];
             let mut ends = (len..text.len()).rev();
             let end = ends.find(|&end| text[..end].ends_with(suffix))?;
-            Some(Repeat {
-                len: len as u32,
-                end: end as u32,
-            })
+            Some(Repeat { len, end })
         })
     }
 
     #[test]
     fn repeats_are_found_at_their_latest_place() {
-        type Case = (&'static [Token], Option<(u32, u32)>);
+        type Case = (&'static [Token], Option<(usize, usize)>);
         let cases: [Case; 6] = [
             (&[], None),
             (&[1, 2, 3], None),
@@ -233,7 +229,7 @@ mod tests {
         ];
         for (text, want) in cases {
             let want = want.map(|(len, end)| Repeat { len, end });
-            assert_eq!(automaton(text).repeat(text.len()), want, "{text:?}");
+            assert_eq!(automaton(text).repeat(), want, "{text:?}");
             assert_eq!(by_force(text), want, "{text:?}");
         }
     }
@@ -243,7 +239,7 @@ mod tests {
         let text: Vec<Token> = (0..20_000).map(|i| i % 3).collect();
         let automaton = automaton(&text);
         let (len, end) = (19_997, 19_997);
-        assert_eq!(automaton.repeat(text.len()), Some(Repeat { len, end }));
+        assert_eq!(automaton.repeat(), Some(Repeat { len, end }));
         assert!(automaton.states.len() <= 2 * text.len());
         assert!(automaton.edges.len() <= 3 * text.len());
         assert_eq!(automaton.edge_tokens.len(), automaton.edges.len());
@@ -258,9 +254,9 @@ mod tests {
             let suffixes = (0..tokens.len()).map(|start| &tokens[start..]);
             let mut held = suffixes.filter(|suffix| text.windows(suffix.len()).any(|w| w == *suffix));
             let found = automaton(&text).find(&tokens);
-            prop_assert_eq!(found.map(|found| found.len as usize), held.next().map(<[Token]>::len));
+            prop_assert_eq!(found.map(|found| found.len), held.next().map(<[Token]>::len));
             if let Some(Repeat { len, end }) = found {
-                prop_assert!(text[..end as usize].ends_with(&tokens[tokens.len() - len as usize..]));
+                prop_assert!(text[..end].ends_with(&tokens[tokens.len() - len..]));
             }
         }
 
@@ -270,11 +266,11 @@ mod tests {
             for (index, &token) in text.iter().enumerate() {
                 automaton.push(token);
                 let text = &text[..=index];
-                let (repeat, want) = (automaton.repeat(index + 1), by_force(text));
+                let (repeat, want) = (automaton.repeat(), by_force(text));
                 prop_assert_eq!(automaton.len(), text.len());
                 prop_assert_eq!(repeat.map(|repeat| repeat.len), want.map(|want| want.len));
                 if let (Some(Repeat { len, end }), Some(want)) = (repeat, want) {
-                    prop_assert!(text[..end as usize].ends_with(&text[text.len() - len as usize..]));
+                    prop_assert!(text[..end].ends_with(&text[text.len() - len..]));
                     prop_assert!(end <= want.end);
                 }
             }

@@ -60,11 +60,6 @@ impl DraftTree {
         Some(node)
     }
 
-    /// Says who proposed `node`, which is not the root.
-    pub(crate) fn attribute(&mut self, node: Node, source: &'static str) {
-        self.sources[node] = Some(source);
-    }
-
     /// Keeps the first `num_draft_tokens` nodes beside the root.
     pub fn truncate(&mut self, num_draft_tokens: usize) {
         let len = num_draft_tokens + 1;

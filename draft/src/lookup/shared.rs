@@ -3,7 +3,6 @@
 use foretoken_model::Token;
 use rustc_hash::FxHashMap;
 
-use super::matches::MAX_MATCHES;
 use super::text::{Match, SEPARATOR, Text};
 use crate::drafter::Finished;
 
@@ -43,19 +42,13 @@ impl SharedOutputs {
         }
     }
 
-    /// A few matches with the end of `tokens` from each generation, the younger first.
-    pub(super) fn find(
-        &self,
-        salt: Option<&str>,
-        tokens: &[Token],
-    ) -> impl Iterator<Item = Match<'_>> {
+    /// The longest match with the end of `tokens`, of equal ones the younger.
+    pub(super) fn find(&self, salt: Option<&str>, tokens: &[Token]) -> Option<Match<'_>> {
         let end = &tokens[tokens.len().saturating_sub(MAX_MATCH)..];
-        let texts = [&self.younger, &self.older].map(|generation| {
-            let text = generation.texts.get(salt.unwrap_or_default());
-            text.into_iter()
-                .flat_map(|text| text.find(end).take(MAX_MATCHES))
-        });
-        texts.into_iter().flatten()
+        [&self.older, &self.younger]
+            .into_iter()
+            .filter_map(|generation| generation.texts.get(salt.unwrap_or_default())?.find(end))
+            .max_by_key(|found| found.len)
     }
 
     /// Takes in what a sequence said, behind the end of its prompt: a prompt that ends alike finds it at once.
@@ -115,18 +108,18 @@ mod tests {
         learn(&mut shared, Some("a"), &[1, 2, 3], &[4, 5]);
         learn(&mut shared, None, &[1, 2, 3], &[6, 7]);
         learn(&mut shared, None, &[9], &[]);
-        type Case<'a> = (Option<&'a str>, &'a [Token], Option<(usize, Token)>);
+        type Case<'a> = (Option<&'a str>, &'a [Token], Option<(usize, &'a [Token])>);
         let cases: [Case<'_>; 6] = [
-            (Some("a"), &[1, 2, 3], Some((3, 4))),
-            (Some("a"), &[8, 4], Some((1, 5))),
+            (Some("a"), &[1, 2, 3], Some((3, &[4, 5, SEPARATOR]))),
+            (Some("a"), &[8, 4], Some((1, &[5, SEPARATOR]))),
             (Some("a"), &[6], None),
             (Some("b"), &[1, 2, 3], None),
-            (None, &[0, 2, 3], Some((2, 6))),
+            (None, &[0, 2, 3], Some((2, &[6, 7, SEPARATOR]))),
             (None, &[9], None),
         ];
         for (salt, tokens, want) in cases {
-            let found = shared.find(salt, tokens).next();
-            let found = found.and_then(|found| Some((found.len, found.follower(0)?)));
+            let found = shared.find(salt, tokens);
+            let found = found.map(|found| (found.len, found.after));
             assert_eq!(found, want, "{salt:?} {tokens:?}");
         }
     }
@@ -148,17 +141,15 @@ mod tests {
             learn(&mut shared, Some(&salt), &[], &output);
             assert!(shared.num_tokens() <= ROOM);
             // The latest is always there.
-            let end = &output[output.len() - 3..];
-            let found = shared.find(Some(&salt), &end[..2]).next().unwrap();
-            assert_eq!((found.len, found.follower(0)), (2, Some(end[2])));
+            let found = shared
+                .find(Some(&salt), &output[output.len() - 2..])
+                .unwrap();
+            assert_eq!((found.len, found.after), (2, &[SEPARATOR][..]));
             token += len;
         }
         let texts = [&shared.younger, &shared.older].map(|generation| &generation.texts);
         let lens = texts.iter().flat_map(|texts| texts.values()).map(Text::len);
         assert!(lens.sum::<usize>() <= ROOM);
-        assert!(
-            shared.find(Some("0"), &[1]).next().is_none(),
-            "long forgotten"
-        );
+        assert!(shared.find(Some("0"), &[1]).is_none(), "long forgotten");
     }
 }

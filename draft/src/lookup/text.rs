@@ -2,10 +2,14 @@
 
 use foretoken_model::Token;
 
+use super::{NAME, PREDICTION};
 use crate::suffix_automaton::{Repeat, SuffixAutomaton};
 
 /// Stands between texts: no vocabulary has it, so it never follows anything that is drafted.
 pub(super) const SEPARATOR: Token = Token::MAX;
+
+/// Tokens by which a match in a prediction counts as longer than it is: whoever states one knows more than the match.
+const TRUST: usize = 8;
 
 /// A growing text that knows where its parts occur.
 #[derive(Debug, Default)]
@@ -14,23 +18,41 @@ pub(super) struct Text {
     automaton: SuffixAutomaton,
 }
 
-/// Where the end of a sequence stands in a text.
+/// Where the end of a sequence stands in a text, and what comes there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Match<'a> {
+pub(crate) struct Match<'a> {
     /// Tokens that match.
     pub(super) len: usize,
     /// Where they end: the index of the token after them.
     pub(super) end: usize,
-    /// The text from there on, never empty.
-    after: &'a [Token],
+    /// The text from there on.
+    pub(super) after: &'a [Token],
+    /// True if it is the client's prediction.
+    pub(crate) is_predicted: bool,
 }
 
 impl Match<'_> {
+    /// Tokens that match; those of a prediction count for more.
+    pub(crate) fn len(&self) -> usize {
+        match self.is_predicted {
+            true => self.len + TRUST,
+            false => self.len,
+        }
+    }
+
+    /// Who drafts what follows.
+    pub(crate) fn source(&self) -> &'static str {
+        match self.is_predicted {
+            true => PREDICTION,
+            false => NAME,
+        }
+    }
+
     /// What comes `depth` tokens behind the match, if anything does.
-    pub(super) fn follower(&self, depth: usize) -> Option<Token> {
+    pub(crate) fn follower(&self, depth: usize) -> Option<Token> {
         // Where the match reaches up to the sequence's end, it goes on with itself: the text has a period.
-        let token = self.after[depth % self.after.len()];
-        (token != SEPARATOR).then_some(token)
+        let place = depth.checked_rem(self.after.len())?;
+        Some(self.after[place]).filter(|&token| token != SEPARATOR)
     }
 }
 
@@ -46,28 +68,22 @@ impl Text {
         }
     }
 
-    /// Where the longest ending of the text that occurred before did, the latest place first, and from there on where
-    /// ever shorter parts of it did.
-    pub(super) fn repeats(&self) -> impl Iterator<Item = Match<'_>> {
-        self.chain(self.automaton.repeat(self.len()))
+    /// The longest ending of the text that occurred before.
+    pub(super) fn repeat(&self) -> Option<Match<'_>> {
+        self.automaton.repeat().map(|repeat| self.at(repeat))
     }
 
-    /// The same of the longest ending of `tokens` that the text holds.
-    pub(super) fn find(&self, tokens: &[Token]) -> impl Iterator<Item = Match<'_>> {
-        self.chain(self.automaton.find(tokens))
+    /// The longest ending of `tokens` that the text holds.
+    pub(super) fn find(&self, tokens: &[Token]) -> Option<Match<'_>> {
+        self.automaton.find(tokens).map(|repeat| self.at(repeat))
     }
 
-    /// What ends where an occurrence does has occurred before where the occurrence had, as far as that was as long.
-    fn chain(&self, latest: Option<Repeat>) -> impl Iterator<Item = Match<'_>> {
-        let earlier = |later: &Repeat| {
-            let earlier = self.automaton.repeat(later.end as usize)?;
-            let len = earlier.len.min(later.len);
-            Some(Repeat { len, ..earlier })
-        };
-        std::iter::successors(latest, earlier).map(|Repeat { len, end }| Match {
-            len: len as usize,
-            end: end as usize,
-            after: &self.tokens[end as usize..],
-        })
+    fn at(&self, Repeat { len, end }: Repeat) -> Match<'_> {
+        Match {
+            len,
+            end,
+            after: &self.tokens[end..],
+            is_predicted: false,
+        }
     }
 }

@@ -13,6 +13,8 @@ pub struct Successor {
     pub token: Token,
     /// How likely it is.
     pub chance: f32,
+    /// Who thought of it.
+    pub source: &'static str,
 }
 
 /// Guesses that are kept of those at one token.
@@ -89,8 +91,8 @@ impl<'a> Ranking<'a> {
         let part = |score: f32| ((score - highest) * trust).exp();
         ranked.clear();
         ranked.extend(best.iter().map(|&(score, guess)| Successor {
-            token: guess.token,
             chance: part(score),
+            ..guess
         }));
         let whole = part(rest) + sum(ranked.iter().copied());
         for guess in ranked {
@@ -120,6 +122,7 @@ impl Default for Best {
         let none = Successor {
             token: 0,
             chance: 0.0,
+            source: "",
         };
         Self {
             entries: [(f32::NEG_INFINITY, none); MAX_CHILDREN],

@@ -2,11 +2,13 @@
 
 use foretoken_model::Token;
 
+use super::NAME;
 use super::overlay::Overlay;
 use super::recent::Recent;
 use super::suffix::Suffix;
 use super::table::StaticTable;
 use crate::mixture::Mixture;
+use crate::tree::{DraftTree, Node};
 
 /// How much the sequence's own past is doubted: after two tokens, a row of weight w speaks for w / (w + doubt) of what
 /// may come; after one, which tells less, the doubt is the other.
@@ -19,19 +21,32 @@ const RECENT_FACTOR: f32 = 1.7;
 /// What is known of texts: the sequence's own, and the corpus.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
-    pub(crate) overlay: &'a Overlay,
-    pub(crate) recent: Recent,
-    pub(crate) table: Option<&'a StaticTable>,
+    pub(super) tokens: &'a [Token],
+    pub(super) overlay: &'a Overlay,
+    pub(super) recent: Recent,
+    pub(super) table: Option<&'a StaticTable>,
 }
 
 impl Sources<'_> {
-    /// What may follow `last`, the last two tokens or the only one: to `mixture`, which is emptied before.
+    /// Adds what may follow a node.
+    pub(crate) fn guess(&self, tree: &DraftTree, node: Node, least: f32, mixture: &mut Mixture) {
+        let token = tree.tokens()[node];
+        let before = match node {
+            DraftTree::ROOT => self.tokens.iter().nth_back(1).copied(),
+            _ => Some(tree.tokens()[tree.parents()[node]]),
+        };
+        match before {
+            Some(before) => self.blend(&[before, token], least, mixture),
+            None => self.blend(&[token], least, mixture),
+        }
+    }
+
+    /// Adds what may follow `last`, the last two tokens or the only one.
     ///
     /// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for
     /// the single token. The table's commonest tokens stand in where all of them are silent. Nothing is taken from the
     /// table whose chance is below `least`.
-    pub(crate) fn blend(&self, last: &[Token], least: f32, mixture: &mut Mixture) {
-        mixture.clear();
+    pub(super) fn blend(&self, last: &[Token], least: f32, mixture: &mut Mixture) {
         for suffix in Suffix::all(last) {
             let known = suffix == Suffix::EMPTY && !mixture.successors().is_empty();
             if known || mixture.is_complete() {
@@ -43,12 +58,12 @@ impl Sources<'_> {
                 false => SINGLE_DOUBT,
             };
             let doubted = doubt + row.iter().map(|&(_, weight)| weight).sum::<f32>();
-            mixture.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
+            mixture.add(NAME, row.iter().map(|&(token, weight)| (token, weight / doubted)));
             if let Some(table) = self.table {
                 let least = least / mixture.rest();
                 if least < 1.0 {
                     let row = table.successors(suffix);
-                    mixture.add(row.take_while(|&(_, chance)| chance >= least));
+                    mixture.add(NAME, row.take_while(|&(_, chance)| chance >= least));
                 }
             }
         }

@@ -15,15 +15,15 @@ mod suffix;
 mod table;
 
 use candle_core::Result;
-use foretoken_model::{SamplingParams, SeqId, Token};
+use foretoken_model::{SamplingParams, SeqId};
 use rustc_hash::FxHashMap;
 
 use crate::drafter::{Context, Drafter};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
 use crate::ranking::Ranking;
-use crate::tree::{DraftTree, Node};
-use blend::Sources;
+use crate::tree::DraftTree;
+pub(crate) use blend::Sources;
 pub use builder::{BuildError, Pruning, TableBuilder};
 pub use mcts::Mcts;
 use overlay::Overlay;
@@ -66,12 +66,19 @@ impl Default for TrigramOptions {
 /// Drafts by tri-grams.
 #[derive(Debug)]
 pub struct Trigram {
-    table: Option<StaticTable>,
+    grams: Grams,
     options: TrigramOptions,
-    overlays: FxHashMap<SeqId, Overlay>,
     mixture: Mixture,
     maker: Maker,
     mcts: Mcts,
+}
+
+/// What is known of texts: of all by a table, of each sequence by its own past.
+#[derive(Debug)]
+struct Grams {
+    table: Option<StaticTable>,
+    overlays: FxHashMap<SeqId, Overlay>,
+    adapts: bool,
 }
 
 impl Trigram {
@@ -83,62 +90,63 @@ impl Trigram {
     /// As above, something left out or done otherwise.
     pub fn with_options(table: Option<StaticTable>, options: TrigramOptions) -> Self {
         Self {
-            table,
+            grams: Grams {
+                table,
+                overlays: FxHashMap::default(),
+                adapts: options.adapts,
+            },
             options,
-            overlays: FxHashMap::default(),
             mixture: Mixture::default(),
             maker: Maker::default(),
             mcts: Mcts::default(),
         }
     }
 
+    /// What it knows of a text, for others to mix with what they know.
+    pub(crate) fn sources<'a>(&'a mut self, context: &Context<'a>) -> Sources<'a> {
+        self.grams.sources(context)
+    }
+
     fn draft(&mut self, context: &Context<'_>) -> DraftTree {
-        let tokens = context.tokens;
-        let overlay = self.overlays.entry(context.seq).or_default();
-        let mut recent = Recent::default();
-        if self.options.adapts {
-            overlay.learn(tokens);
-            recent = Recent::of(tokens);
-        }
-        let sources = Sources {
-            overlay,
-            recent,
-            table: self.table.as_ref(),
-        };
+        let sources = self.grams.sources(context);
         let greedy = SamplingParams::greedy();
         let ranking = Ranking::new(match self.options.shares_noise {
             true => context.sampling,
             false => &greedy,
         });
         let mixture = &mut self.mixture;
-        let mut guess = |last: &[Token], depth, least, guesses: &mut _| {
-            sources.blend(last, ranking.least_own(least), mixture);
-            ranking.rank(mixture.successors(), tokens.len() + depth, least, guesses);
-        };
+        let num_tokens = context.tokens.len();
         match self.options.search {
-            Search::BestFirst => self
-                .maker
-                .make(context, NAME, |tree, node, least, guesses| {
-                    let token = tree.tokens()[node];
-                    let depth = tree.depth(node);
-                    match token_before(tree, node, tokens) {
-                        Some(before) => guess(&[before, token], depth, least, guesses),
-                        None => guess(&[token], depth, least, guesses),
-                    }
-                }),
+            Search::BestFirst => self.maker.make(context, |tree, node, least, guesses| {
+                mixture.clear();
+                sources.guess(tree, node, ranking.least_own(least), mixture);
+                let position = num_tokens + tree.depth(node);
+                ranking.rank(mixture.successors(), position, least, guesses);
+            }),
             Search::Mcts => self.mcts.make(context, NAME, |last, depth, guesses| {
-                guess(last, depth, 0.0, guesses);
+                mixture.clear();
+                sources.blend(last, 0.0, mixture);
+                ranking.rank(mixture.successors(), num_tokens + depth, 0.0, guesses);
             }),
         }
     }
 }
 
-/// The token before a node's own; none at the beginning of a text.
-fn token_before(tree: &DraftTree, node: Node, tokens: &[Token]) -> Option<Token> {
-    if node == DraftTree::ROOT {
-        tokens.iter().nth_back(1).copied()
-    } else {
-        Some(tree.tokens()[tree.parents()[node]])
+impl Grams {
+    /// Learns what is new of a sequence, and gives what is known of it.
+    fn sources<'a>(&'a mut self, context: &Context<'a>) -> Sources<'a> {
+        let overlay = self.overlays.entry(context.seq).or_default();
+        let mut recent = Recent::default();
+        if self.adapts {
+            overlay.learn(context.tokens);
+            recent = Recent::of(context.tokens);
+        }
+        Sources {
+            tokens: context.tokens,
+            overlay,
+            recent,
+            table: self.table.as_ref(),
+        }
     }
 }
 
@@ -152,7 +160,7 @@ impl Drafter for Trigram {
     }
 
     fn forget(&mut self, seq: SeqId) {
-        self.overlays.remove(&seq);
+        self.grams.overlays.remove(&seq);
     }
 }
 
@@ -240,7 +248,7 @@ mod tests {
         );
         drafter.forget(SeqId(1));
         drafter.forget(SeqId(2));
-        assert!(drafter.overlays.is_empty());
+        assert!(drafter.grams.overlays.is_empty());
         assert_eq!(
             propose(&mut drafter, 1, &[1, 2], &greedy).num_draft_tokens(),
             0
