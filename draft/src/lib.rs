@@ -27,13 +27,3 @@ pub use lookup::{Lookup, PREDICTION};
 pub use ranking::Successor;
 pub use tree::{DraftTree, Node};
 pub use trigram::Trigram;
-
-pub(crate) fn env(name: &'static str, default: f32) -> f32 {
-    use std::sync::{LazyLock, Mutex};
-    static CACHE: LazyLock<Mutex<Vec<(&'static str, f32)>>> = LazyLock::new(Default::default);
-    let mut c = CACHE.lock().unwrap();
-    if let Some(x) = c.iter().find(|x| x.0 == name) { return x.1; }
-    let v: f32 = std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    c.push((name, v));
-    v
-}

@@ -110,7 +110,7 @@ mod tests {
             max_draft_depth,
             hints: Hints::default(),
         };
-        maker.make(&context, "test", guess)
+        maker.make(&context, guess)
     }
 
     /// Guesses that depend on token and depth alone: `num` of them, their chances from a hash, at most what makers ask for.
@@ -121,9 +121,12 @@ mod tests {
                 (hash ^ token).wrapping_mul(0x9e37_79b1)
             });
             guesses.clear();
-            guesses.extend((0..num).map(|i| Successor {
-                token: hash % 5 + i,
-                chance: (hash.rotate_left(4 * i) % 8) as f32 / 7.0 * MAX_CHANCE,
+            guesses.extend((0..num).map(|i| {
+                Successor::new(
+                    hash % 5 + i,
+                    (hash.rotate_left(4 * i) % 8) as f32 / 7.0 * MAX_CHANCE,
+                    "test",
+                )
             }));
         }
     }
@@ -142,7 +145,7 @@ mod tests {
             guesses.clear();
             guesses.extend(
                 next.iter()
-                    .map(|&(token, chance)| Successor { token, chance }),
+                    .map(|&(token, chance)| Successor::new(token, chance, "test")),
             );
         };
         let cases: [((usize, usize), &[Token]); 5] = [
@@ -168,7 +171,7 @@ mod tests {
             asked.push((node, tree.num_nodes()));
             guesses.clear();
             let token = 10 + node as Token;
-            guesses.push(Successor { token, chance: 0.5 });
+            guesses.push(Successor::new(token, 0.5, "test"));
         };
         let tree = make(&mut Maker::default(), &[7, 8, 9], (3, 3), guess);
         assert_eq!(tree.tokens(), [9, 10, 11, 12]);

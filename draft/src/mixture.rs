@@ -46,11 +46,7 @@ impl Mixture {
         for (token, chance) in distribution {
             let chance = share * chance;
             self.rest -= chance;
-            self.raise(Successor {
-                token,
-                chance,
-                source,
-            });
+            self.raise(Successor::new(token, chance, source));
         }
     }
 
@@ -67,6 +63,15 @@ impl Mixture {
             successor.chance /= whole;
         }
         self.rest /= whole;
+    }
+
+    /// The chance of a token.
+    pub(crate) fn chance(&self, token: Token) -> f32 {
+        let place = self.places.get(token as usize).copied().unwrap_or_default();
+        match self.successors.get(place as usize) {
+            Some(successor) if successor.token == token => successor.chance,
+            _ => 0.0,
+        }
     }
 
     /// What the chances leave of 1.
@@ -111,16 +116,21 @@ mod tests {
         let mut mixture = Mixture::default();
         for _ in 0..2 {
             mixture.clear();
-            mixture.add([(7, 0.5), (3, 0.25)].into_iter());
-            mixture.add([(3, 0.5)].into_iter());
+            mixture.add("test", [(7, 0.5), (3, 0.25)].into_iter());
+            mixture.add("test", [(3, 0.5)].into_iter());
             let got = mixture.successors();
-            let want = [(7, 0.5), (3, 0.375)].map(|(token, chance)| Successor { token, chance });
+            let want =
+                [(7, 0.5), (3, 0.375)].map(|(token, chance)| Successor::new(token, chance, "test"));
             assert_eq!(got[..], want);
             assert_eq!((mixture.rest(), mixture.is_complete()), (0.125, false));
+            assert_eq!(
+                [3, 7, 1, 99].map(|token| mixture.chance(token)),
+                [0.375, 0.5, 0.0, 0.0]
+            );
             mixture.favour(3.0, |token| token == 7);
             let got: Vec<f32> = mixture.successors().iter().map(|got| got.chance).collect();
             assert_eq!((got, mixture.rest()), (vec![0.75, 0.1875], 0.0625));
-            mixture.add([(1, 0.9)].into_iter());
+            mixture.add("test", [(1, 0.9)].into_iter());
             assert!(mixture.is_complete());
         }
     }

@@ -15,7 +15,7 @@ use foretoken_model::Token;
 use crate::drafter::{Context, Drafter};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
-use crate::ranking::Ranking;
+use crate::ranking::{Ranking, Successor};
 use crate::tree::{DraftTree, Node};
 pub use builder::{BuildError, SuffixArrayBuilder};
 pub use corpus::{Corpus, CorpusError};
@@ -61,17 +61,29 @@ impl Infini {
         }
     }
 
+    /// What may follow a node, in any order, and how much of what ends there occurs; its parent was asked about before.
+    pub(crate) fn guess(
+        &mut self,
+        tokens: &[Token],
+        tree: &DraftTree,
+        node: Node,
+    ) -> Option<(usize, &[Successor])> {
+        let (index, guesser) = (self.corpus.index(), &mut self.guesser);
+        guesser.reach(index, tokens, tree, node);
+        guesser.guess(index, node);
+        let longest = guesser.matches[node].first()?;
+        Some((longest.len, guesser.mixture.successors()))
+    }
+
     fn draft(&mut self, context: &Context<'_>) -> DraftTree {
         let (index, guesser) = (self.corpus.index(), &mut self.guesser);
         let ranking = Ranking::new(context.sampling);
-        self.maker
-            .make(context, |tree, node, least, guesses| {
-                guesser.mixture.clear();
-                guesser.reach(index, context.tokens, tree, node);
-                guesser.guess(index, node);
-                let position = context.tokens.len() + tree.depth(node);
-                ranking.rank(guesser.mixture.successors(), position, least, guesses);
-            })
+        self.maker.make(context, |tree, node, least, guesses| {
+            guesser.reach(index, context.tokens, tree, node);
+            guesser.guess(index, node);
+            let position = context.tokens.len() + tree.depth(node);
+            ranking.rank(guesser.mixture.successors(), position, least, guesses);
+        })
     }
 }
 
@@ -110,6 +122,7 @@ impl Guesser {
     /// and Bell's, c / (n + d), at a match of four tokens. Longer ones are doubted less: a single occurrence goes on as
     /// before with a chance of len / (len + 4), and what it leaves is for the shorter matches.
     fn guess(&mut self, index: Index<'_>, node: Node) {
+        self.mixture.clear();
         for found in &self.matches[node] {
             if self.mixture.is_complete() {
                 break;
@@ -134,7 +147,7 @@ impl Drafter for Infini {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use foretoken_model::{BlockTable, Noise, SamplingParams, SeqId};
     use proptest::prelude::*;
 
@@ -142,7 +155,8 @@ mod tests {
     use super::*;
     use crate::drafter::Hints;
 
-    fn infini(documents: &[Vec<Token>]) -> Infini {
+    /// A drafter that knows documents of a vocabulary of ten tokens.
+    pub(crate) fn infini(documents: &[Vec<Token>]) -> Infini {
         Infini::new(Corpus::new(file(10, documents), 10, 7).unwrap())
     }
 

@@ -66,7 +66,12 @@ impl Lookup {
             let Some(token) = found.follower(depth) else {
                 break;
             };
-            tree.push(depth, token, survival(found.len(), depth + 1), found.source());
+            tree.push(
+                depth,
+                token,
+                survival(found.len(), depth + 1),
+                found.source(),
+            );
         }
         tree
     }

@@ -58,7 +58,10 @@ impl Sources<'_> {
                 false => SINGLE_DOUBT,
             };
             let doubted = doubt + row.iter().map(|&(_, weight)| weight).sum::<f32>();
-            mixture.add(NAME, row.iter().map(|&(token, weight)| (token, weight / doubted)));
+            mixture.add(
+                NAME,
+                row.iter().map(|&(token, weight)| (token, weight / doubted)),
+            );
             if let Some(table) = self.table {
                 let least = least / mixture.rest();
                 if least < 1.0 {
@@ -89,6 +92,7 @@ mod tests {
 
     fn sources<'a>(overlay: &'a Overlay, table: Option<&'a StaticTable>) -> Sources<'a> {
         Sources {
+            tokens: &[],
             overlay,
             recent: Recent::default(),
             table,
@@ -140,6 +144,7 @@ mod tests {
         ];
         let mut mixture = Mixture::default();
         for (overlay, table, last, want) in cases {
+            mixture.clear();
             sources(overlay, table).blend(last, 0.0, &mut mixture);
             assert_close(mixture.successors(), want);
         }
@@ -162,6 +167,7 @@ mod tests {
         let mut mixture = Mixture::default();
         favouring.blend(&[1, 2], 0.0, &mut mixture);
         assert_close(mixture.successors(), &[(6, 0.38), (8, 0.38)]);
+        mixture.clear();
         favouring.recent = Recent::of(&[5, 8, 7]);
         favouring.blend(&[1, 2], 0.0, &mut mixture);
         assert_close(mixture.successors(), &[(6, 0.30), (8, 0.51)]);

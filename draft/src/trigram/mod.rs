@@ -166,10 +166,11 @@ impl Drafter for Trigram {
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{BlockTable, Noise, SamplingParams};
+    use foretoken_model::{BlockTable, Noise, SamplingParams, Token};
 
     use super::*;
     use crate::drafter::Hints;
+    use crate::tree::Node;
 
     const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
 
