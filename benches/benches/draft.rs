@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
 use foretoken_model::{
     BlockTable, Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer,
 };
@@ -75,11 +75,18 @@ fn main() -> Result<()> {
         .concat();
     println!("| drafter | T |{columns} nodes |");
     println!("| --- | --: |{} --: |", " --: |".repeat(CONTEXTS.len()));
-    let drafters: [(&str, Box<dyn Drafter>); 4] = [
+    let infini = || anyhow::Ok(Infini::new(vocabulary.corpus(&file)?));
+    let auto = |infini| {
+        let trigram = Trigram::new(Some(vocabulary.table()?));
+        anyhow::Ok(Auto::new(trigram, Lookup::new(), infini))
+    };
+    let drafters: [(&str, Box<dyn Drafter>); 6] = [
         ("lookup", Box::new(Lookup::new())),
         ("lookup, outputs shared", Box::new(sharing(&text))),
         ("trigram", Box::new(Trigram::new(Some(vocabulary.table()?)))),
-        ("infini", Box::new(Infini::new(vocabulary.corpus(&file)?))),
+        ("infini", Box::new(infini()?)),
+        ("auto", Box::new(auto(None)?)),
+        ("auto with a corpus", Box::new(auto(Some(infini()?))?)),
     ];
     for (name, mut drafter) in drafters {
         for temperature in TEMPERATURES {
