@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
 use foretoken_model::{
     BlockTable, Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer,
 };
@@ -84,11 +84,18 @@ fn main() -> Result<()> {
     let file = folder.path().join("corpus.fts");
     build(&vocabulary, &text, options.tokens, &file)?;
 
+    let infini = || anyhow::Ok(Infini::new(vocabulary.corpus(&file)?));
+    let auto = |infini| {
+        let trigram = Trigram::new(Some(vocabulary.table()?));
+        anyhow::Ok(Auto::new(trigram, Lookup::new(), infini))
+    };
     let mut drafters: Vec<(&str, Box<dyn Drafter>)> = vec![
         ("lookup", Box::new(Lookup::new())),
         ("lookup, outputs shared", Box::new(sharing(&text))),
         ("trigram", Box::new(Trigram::new(Some(vocabulary.table()?)))),
-        ("infini", Box::new(Infini::new(vocabulary.corpus(&file)?))),
+        ("infini", Box::new(infini()?)),
+        ("auto", Box::new(auto(None)?)),
+        ("auto with a corpus", Box::new(auto(Some(infini()?))?)),
     ];
     let wanted = |name: &str| options.drafters.iter().any(|wanted| wanted == name);
     drafters.retain(|&(name, _)| options.drafters.is_empty() || wanted(name));

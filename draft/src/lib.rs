@@ -7,6 +7,7 @@
 //! - *acceptance length*: tokens emitted per verify, bonus token included.
 
 mod accept;
+mod auto;
 mod bytes;
 mod drafter;
 pub mod infini;
@@ -21,6 +22,7 @@ mod tree;
 pub mod trigram;
 
 pub use accept::{Accepted, accept};
+pub use auto::Auto;
 pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
 pub use infini::Infini;
 pub use lookup::{Lookup, PREDICTION};

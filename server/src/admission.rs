@@ -262,7 +262,7 @@ impl Frontend {
     fn check(&self, raw: RawRequest) -> Result<Checked, Refusal> {
         self.check_model(raw.model.as_deref())?;
         let sampling = self.sampling(&raw.sampling)?;
-        let speculation = self.speculation(&raw.speculation, raw.prediction.is_some())?;
+        let speculation = self.speculation(&raw.speculation)?;
         let stop_token_ids = self.stops(&raw)?;
         let logprobs = self.logprobs(raw.logprobs)?;
         let cache_salt = self.cache_salt(raw.cache_salt.as_deref())?;

@@ -10,7 +10,7 @@ use foretoken_draft::infini::{Corpus, CorpusError};
 use foretoken_draft::trigram::{
     Search, SharedOverlay, SharedOverlayError, StaticTable, TableError, TrigramOptions,
 };
-use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource, Quantization,
 };
@@ -258,28 +258,47 @@ pub fn table_of(options: &EngineOptions) -> Result<Option<StaticTable>, LaunchEr
 }
 
 /// The drafters that requests may name. All whose files are there, whichever is the default: they cost nothing until
-/// used.
+/// used. The first has others of its own, with what they know of the sequences that it drafts for; the files are mapped
+/// and shared.
 fn drafters(
     options: &EngineOptions,
     source: &ModelSource,
     model: &LoadedModel,
 ) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
-    let table = table(options, source, model)?;
     let search = match options.speculation.trigram_search {
         TrigramSearch::BestFirst => Search::BestFirst,
         TrigramSearch::Mcts => Search::Mcts,
     };
-    let trigram = TrigramOptions {
-        search,
-        ..TrigramOptions::default()
+    let asked = &options.speculation;
+    // One drafter owns what is shared: the server's own.
+    let owner = match asked.drafter == "trigram" {
+        true => "trigram",
+        false => "auto",
     };
-    let mut trigram = Trigram::with_options(table, trigram);
-    if let Some(path) = &options.speculation.shared_overlay {
-        trigram = trigram.sharing(shared_overlay(path, options, model)?);
-    }
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(trigram), Box::new(lookup(options))];
-    if let Some(path) = &options.speculation.infini_corpus {
-        drafters.push(Box::new(Infini::new(corpus(path, model)?)));
+    let trigram = |of: &str| {
+        let options_of_trigram = TrigramOptions {
+            search,
+            ..TrigramOptions::default()
+        };
+        let table = table(options, source, model)?;
+        let trigram = Trigram::with_options(table, options_of_trigram);
+        match &asked.shared_overlay {
+            Some(path) if of == owner => Ok(trigram.sharing(shared_overlay(path, options, model)?)),
+            _ => Ok::<_, LaunchError>(trigram),
+        }
+    };
+    let infini = || match &asked.infini_corpus {
+        Some(path) => corpus(path, model).map(|corpus| Some(Infini::new(corpus))),
+        None => Ok(None),
+    };
+    let auto = Auto::new(trigram("auto")?, lookup(options), infini()?);
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![
+        Box::new(auto),
+        Box::new(trigram("trigram")?),
+        Box::new(lookup(options)),
+    ];
+    if let Some(infini) = infini()? {
+        drafters.push(Box::new(infini));
     }
     Ok(drafters)
 }

@@ -124,7 +124,9 @@ impl Corpus {
     }
 
     /// Reads `bytes` in place, whichever model they are for.
-    pub fn open(bytes: impl Deref<Target = [u8]> + Send + 'static) -> Result<Self, CorpusError> {
+    pub fn open(
+        bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
+    ) -> Result<Self, CorpusError> {
         Ok(Self {
             header: Header::read(&bytes)?,
             bytes: Box::new(bytes),

@@ -17,12 +17,13 @@ use crate::drafter::{Context, Drafter};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
 use crate::parallel::for_each_job;
-use crate::ranking::Ranking;
+use crate::ranking::{Ranking, Successor};
 use crate::tree::{DraftTree, Node};
 pub use builder::{BuildError, SuffixArrayBuilder};
 pub use corpus::{Corpus, CorpusError};
 pub use corpus_builder::CorpusBuilder;
-use index::{Index, Match};
+pub(crate) use index::Index;
+use index::Match;
 
 const NAME: &str = "infini";
 
@@ -39,13 +40,13 @@ const DOUBT: f32 = 12.0;
 /// Drafts by suffix matches in a corpus.
 #[derive(Debug)]
 pub struct Infini {
-    corpus: Corpus,
+    pub(crate) corpus: Corpus,
     scratches: Vec<(Maker, Guesser)>,
 }
 
 /// What may follow the nodes of a tree. Its scratch is kept between trees.
 #[derive(Debug, Default)]
-struct Guesser {
+pub(crate) struct Guesser {
     /// By node, what ends there and occurs in the corpus: longest first, each shorter one at least twice as often.
     matches: Vec<Vec<Match>>,
     found: Vec<Match>,
@@ -64,6 +65,20 @@ impl Infini {
 }
 
 impl Guesser {
+    /// What may follow a node, in any order, and how much of what ends there occurs; its parent was asked about before.
+    pub(crate) fn successors(
+        &mut self,
+        index: Index<'_>,
+        tokens: &[Token],
+        tree: &DraftTree,
+        node: Node,
+    ) -> Option<(usize, &mut Vec<Successor>)> {
+        self.reach(index, tokens, tree, node);
+        self.guess(index, node);
+        let longest = self.matches[node].first()?;
+        Some((longest.len, self.mixture.successors()))
+    }
+
     /// Finds the matches that end at a node; those of its parent are known.
     fn reach(&mut self, index: Index<'_>, tokens: &[Token], tree: &DraftTree, node: Node) {
         if self.matches.is_empty() {
@@ -107,7 +122,7 @@ impl Guesser {
             let doubt = DOUBT * self.followers.len() as f32 / found.len as f32;
             let whole = total as f32 + doubt;
             let chance = |&(token, count): &(Token, u32)| (token, count as f32 / whole);
-            self.mixture.add(self.followers.iter().map(chance));
+            self.mixture.add(NAME, self.followers.iter().map(chance));
         }
     }
 }
@@ -125,11 +140,11 @@ impl Drafter for Infini {
             &mut self.scratches,
             |context, (maker, guesser)| {
                 let ranking = Ranking::new(context.sampling);
-                maker.make(context, NAME, |tree, node, least, guesses| {
-                    guesser.reach(index, context.tokens, tree, node);
-                    guesser.guess(index, node);
-                    let position = context.tokens.len() + tree.depth(node);
-                    ranking.rank(guesser.mixture.successors(), position, least, guesses);
+                let tokens = context.tokens;
+                maker.make(context, |tree, node, least, guesses| {
+                    if let Some((_, found)) = guesser.successors(index, tokens, tree, node) {
+                        ranking.rank(found, tokens.len() + tree.depth(node), least, guesses);
+                    }
                 })
             },
         ))
@@ -137,7 +152,7 @@ impl Drafter for Infini {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use foretoken_model::{BlockTable, Noise, SamplingParams, SeqId};
     use proptest::prelude::*;
 
@@ -145,7 +160,8 @@ mod tests {
     use super::*;
     use crate::drafter::Hints;
 
-    fn infini(documents: &[Vec<Token>]) -> Infini {
+    /// A drafter that knows documents of a vocabulary of ten tokens.
+    pub(crate) fn infini(documents: &[Vec<Token>]) -> Infini {
         Infini::new(Corpus::new(file(10, documents), 10, 7).unwrap())
     }
 

@@ -13,6 +13,19 @@ pub struct Successor {
     pub token: Token,
     /// How likely it is.
     pub chance: f32,
+    /// Who thought of it.
+    pub source: &'static str,
+}
+
+impl Successor {
+    /// A token that a drafter thinks of.
+    pub fn new(token: Token, chance: f32, source: &'static str) -> Self {
+        Self {
+            token,
+            chance,
+            source,
+        }
+    }
 }
 
 /// Guesses that are kept of those at one token.
@@ -92,8 +105,8 @@ impl<'a> Ranking<'a> {
         let part = |score: f32| ((score - highest) * trust).exp();
         ranked.clear();
         ranked.extend(best.iter().map(|&(score, guess)| Successor {
-            token: guess.token,
             chance: part(score),
+            ..guess
         }));
         let whole = part(rest) + sum(ranked.iter().copied());
         for guess in ranked {
@@ -121,10 +134,7 @@ struct Best {
 
 impl Default for Best {
     fn default() -> Self {
-        let none = Successor {
-            token: 0,
-            chance: 0.0,
-        };
+        let none = Successor::new(0, 0.0, "");
         Self {
             entries: [(f32::NEG_INFINITY, none); MAX_CHILDREN],
             len: 0,
@@ -183,10 +193,7 @@ mod tests {
     fn distribution(num_tokens: Token) -> Vec<Successor> {
         let weight = |token: Token| 1.0 / (1.0 + (token * 37 % num_tokens) as f32);
         let total: f32 = (0..num_tokens).map(weight).sum();
-        let successor = |token| Successor {
-            token,
-            chance: weight(token) / total,
-        };
+        let successor = |token| Successor::new(token, weight(token) / total, "test");
         (0..num_tokens).map(successor).collect()
     }
 
@@ -246,8 +253,8 @@ mod tests {
 
     #[test]
     fn without_noise_the_likeliest_come_first_ties_by_id() {
-        let guesses =
-            [(9, 0.2), (3, 0.2), (5, 0.5)].map(|(token, chance)| Successor { token, chance });
+        let guesses = [(9, 0.2), (3, 0.2), (5, 0.5)]
+            .map(|(token, chance)| Successor::new(token, chance, "test"));
         let got = ranked(&SamplingParams::greedy(), &guesses, 4);
         assert_eq!(tokens(&got), [5, 3, 9]);
     }
@@ -269,10 +276,7 @@ mod tests {
             }
         }
         assert_eq!(ranked(&sampling(1.0, 5), &[], 3), []);
-        let certain = Successor {
-            token: 1,
-            chance: 1.0,
-        };
+        let certain = Successor::new(1, 1.0, "test");
         assert_eq!(ranked(&SamplingParams::greedy(), &[certain], 3), [certain]);
     }
 }

@@ -8,6 +8,7 @@
 
 mod blend;
 mod builder;
+mod grams;
 mod mcts;
 mod overlay;
 mod recent;
@@ -16,8 +17,8 @@ mod shared;
 mod suffix;
 mod table;
 
-use candle_core::{Error, Result};
-use foretoken_model::{SamplingParams, SeqId, Token};
+use candle_core::Result;
+use foretoken_model::{SamplingParams, SeqId};
 use rustc_hash::FxHashMap;
 
 use crate::drafter::{Context, Drafter, Finished};
@@ -25,12 +26,12 @@ use crate::maker::Maker;
 use crate::mixture::Mixture;
 use crate::parallel::for_each_job;
 use crate::ranking::Ranking;
-use crate::tree::{DraftTree, Node};
+use crate::tree::DraftTree;
 use blend::Sources;
 pub use builder::{BuildError, Pruning, TableBuilder};
+pub(crate) use grams::Grams;
 pub use mcts::Mcts;
-use overlay::Overlay;
-use recent::Recent;
+pub(crate) use overlay::Overlay;
 pub use shared::{SharedOverlay, SharedOverlayError};
 pub use table::{StaticTable, TableError};
 
@@ -70,18 +71,10 @@ impl Default for TrigramOptions {
 /// Drafts by tri-grams.
 #[derive(Debug)]
 pub struct Trigram {
-    grams: Grams,
+    pub(crate) grams: Grams,
     overlays: FxHashMap<SeqId, Overlay>,
     options: TrigramOptions,
     scratches: Vec<Scratch>,
-}
-
-/// What is known of all texts.
-#[derive(Debug)]
-struct Grams {
-    table: Option<StaticTable>,
-    shared: Option<SharedOverlay>,
-    adapts: bool,
 }
 
 /// What one thread drafts with.
@@ -119,26 +112,6 @@ impl Trigram {
     }
 }
 
-impl Grams {
-    /// Learns what is new of a sequence, and gives what is known of it.
-    fn sources<'a>(&'a self, context: &Context<'a>, overlay: &'a mut Overlay) -> Sources<'a> {
-        let mut recent = Recent::default();
-        if self.adapts {
-            overlay.learn(context.tokens);
-            recent = Recent::of(context.tokens);
-        }
-        let shared = self.shared.as_ref();
-        Sources {
-            overlay,
-            recent,
-            shared: shared
-                .filter(|_| context.hints.cache_salt.is_none())
-                .map(SharedOverlay::rows),
-            table: self.table.as_ref(),
-        }
-    }
-}
-
 impl Scratch {
     fn draft(
         &mut self,
@@ -146,41 +119,26 @@ impl Scratch {
         sources: &Sources<'_>,
         options: TrigramOptions,
     ) -> DraftTree {
-        let tokens = context.tokens;
         let greedy = SamplingParams::greedy();
         let ranking = Ranking::new(match options.shares_noise {
             true => context.sampling,
             false => &greedy,
         });
         let mixture = &mut self.mixture;
-        let mut guess = |last: &[Token], depth, least, guesses: &mut _| {
-            sources.blend(last, ranking.least_own(least), mixture);
-            ranking.rank(mixture.successors(), tokens.len() + depth, least, guesses);
-        };
+        let num_tokens = context.tokens.len();
         match options.search {
-            Search::BestFirst => self
-                .maker
-                .make(context, NAME, |tree, node, least, guesses| {
-                    let token = tree.tokens()[node];
-                    let depth = tree.depth(node);
-                    match token_before(tree, node, tokens) {
-                        Some(before) => guess(&[before, token], depth, least, guesses),
-                        None => guess(&[token], depth, least, guesses),
-                    }
-                }),
+            Search::BestFirst => self.maker.make(context, |tree, node, least, guesses| {
+                mixture.clear();
+                sources.guess(tree, node, ranking.least_own(least), mixture);
+                let position = num_tokens + tree.depth(node);
+                ranking.rank(mixture.successors(), position, least, guesses);
+            }),
             Search::Mcts => self.mcts.make(context, NAME, |last, depth, guesses| {
-                guess(last, depth, 0.0, guesses);
+                mixture.clear();
+                sources.blend(last, 0.0, mixture);
+                ranking.rank(mixture.successors(), num_tokens + depth, 0.0, guesses);
             }),
         }
-    }
-}
-
-/// The token before a node's own; none at the beginning of a text.
-fn token_before(tree: &DraftTree, node: Node, tokens: &[Token]) -> Option<Token> {
-    if node == DraftTree::ROOT {
-        tokens.iter().nth_back(1).copied()
-    } else {
-        Some(tree.tokens()[tree.parents()[node]])
     }
 }
 
@@ -214,11 +172,7 @@ impl Drafter for Trigram {
     }
 
     fn finished(&mut self, finished: &Finished<'_>) {
-        if let Some(shared) = &mut self.grams.shared
-            && finished.cache_salt.is_none()
-        {
-            shared.learn(finished.tokens, finished.num_prompt_tokens);
-        }
+        self.grams.finished(finished);
     }
 
     fn forget(&mut self, seq: SeqId) {
@@ -226,19 +180,17 @@ impl Drafter for Trigram {
     }
 
     fn close(&mut self) -> Result<()> {
-        let Some(shared) = &self.grams.shared else {
-            return Ok(());
-        };
-        shared.save().map_err(Error::wrap)
+        self.grams.close()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{BlockTable, Noise, SamplingParams};
+    use foretoken_model::{BlockTable, Noise, SamplingParams, Token};
 
     use super::*;
     use crate::drafter::Hints;
+    use crate::tree::Node;
 
     const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
 
