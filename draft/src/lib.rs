@@ -9,6 +9,7 @@
 mod accept;
 mod bytes;
 mod drafter;
+mod grow;
 pub mod infini;
 mod lookup;
 mod maker;
@@ -20,6 +21,7 @@ pub mod trigram;
 
 pub use accept::{Accepted, accept};
 pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
+pub use grow::Shape;
 pub use infini::Infini;
 pub use lookup::{Lookup, PREDICTION};
 pub use ranking::Successor;
