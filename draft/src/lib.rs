@@ -8,6 +8,7 @@
 
 mod accept;
 mod bytes;
+pub mod chimera;
 mod drafter;
 mod grow;
 pub mod infini;
@@ -20,6 +21,7 @@ mod tree;
 pub mod trigram;
 
 pub use accept::{Accepted, accept};
+pub use chimera::Chimera;
 pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
 pub use grow::Shape;
 pub use infini::Infini;
