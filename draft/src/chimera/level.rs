@@ -47,7 +47,7 @@ impl Latest {
     }
 
     /// The row of the state before a sequence's root, if all before the root is computed.
-    pub(super) fn row(&self, context: &Context<'_>) -> Option<u32> {
+    pub(super) fn find(&self, context: &Context<'_>) -> Option<u32> {
         let before_root = context.tokens.len().checked_sub(2)?;
         let wanted = Some((context.seq, before_root));
         let row = self.rows.iter().position(|&row| row == wanted)?;
@@ -69,30 +69,29 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// The nodes that are to be computed of trees that [`Latest::row`] knows; they are all of one depth.
-    pub(super) fn new(frontiers: &[Frontier<'_>], latest: &Latest) -> Result<Self> {
+    /// The nodes that are to be computed, all of one depth. `states`: by context, where [`Latest::find`] finds its state.
+    pub(super) fn new(
+        frontiers: &[Frontier<'_>],
+        latest: &Latest,
+        states: &[Option<u32>],
+    ) -> Result<Self> {
         let mut batch = Batch::new(latest.block_size);
         let mut trigrams = Vec::new();
-        let mut states: Vec<u32> = Vec::new();
+        let mut rows: Vec<u32> = Vec::new();
         let mut depth = 0;
         for frontier in frontiers {
             batch.push(sequence_rows(frontier));
             let nodes = frontier.nodes.clone();
             depth = frontier.tree.depth(nodes.start);
-            states.extend(
-                latest
-                    .row(frontier.context)
-                    .iter()
-                    .cycle()
-                    .take(nodes.len()),
-            );
+            let state = states[frontier.index];
+            rows.extend(std::iter::repeat_n(state, nodes.len()).flatten());
             trigrams.extend(nodes.map(|node| trigram(frontier, node)));
         }
-        let states = Tensor::from_vec(states, batch.num_rows(), latest.states.device())?;
+        let rows = Tensor::from_vec(rows, batch.num_rows(), latest.states.device())?;
         Ok(Self {
             batch,
             trigrams,
-            states: latest.states.index_select(&states, 0)?,
+            states: latest.states.index_select(&rows, 0)?,
             depth,
         })
     }
@@ -103,6 +102,7 @@ fn sequence_rows<'a>(frontier: &Frontier<'a>) -> SequenceRows<'a> {
         context,
         tree,
         ref nodes,
+        ..
     } = *frontier;
     let context_len = context.tokens.len() - 1;
     // The root is a row like those of committed tokens.

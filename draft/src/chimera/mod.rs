@@ -9,6 +9,8 @@ mod config;
 mod forward;
 mod level;
 mod projections;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use candle_core::Result;
@@ -83,12 +85,12 @@ impl Drafter for Chimera {
             return Ok(alone.collect());
         };
         let (network, whole) = (&mut self.network, &mut self.whole);
-        let knows = |context| latest.row(context).is_some();
-        let num_levels = contexts.iter().map(|context| match knows(context) {
-            true => usize::MAX,
-            false => 0,
-        });
-        let num_levels: Vec<usize> = num_levels.collect();
+        let states: Vec<Option<u32>> = (contexts.iter())
+            .map(|context| latest.find(context))
+            .collect();
+        let num_levels: Vec<usize> = (states.iter())
+            .map(|state| state.map_or(0, |_| usize::MAX))
+            .collect();
         let draft_vocab = network.draft_vocab();
         grow(
             contexts,
@@ -96,7 +98,7 @@ impl Drafter for Chimera {
             self.shape,
             &num_levels,
             |frontiers, look| {
-                let level = Level::new(frontiers, latest)?;
+                let level = Level::new(frontiers, latest, &states)?;
                 let scores = network.compute(&level, cache.layer(0))?;
                 for row in 0..level.batch.num_rows() {
                     let scores = scores.row(row);

@@ -55,6 +55,8 @@ impl Shape {
 /// What a network shall compute of one sequence: the latest level of its tree.
 #[derive(Debug)]
 pub(crate) struct Frontier<'a> {
+    /// Which of the contexts.
+    pub(crate) index: usize,
     /// Whose tree.
     pub(crate) context: &'a Context<'a>,
     /// The nodes that were computed so far, and those to be computed now: not the draft, which has children that
@@ -70,24 +72,26 @@ pub(crate) type Look<'a> = dyn FnMut(usize, &[f32]) + 'a;
 
 /// Grows one tree per context, in order, in the name of `source`.
 ///
-/// `num_levels` says how many levels a context's tree may have at most, beside the context's own limit; at 0 nothing is
+/// `num_levels` says for each how many levels its tree may have at most, beside its context's own limit; at 0 nothing is
 /// computed and the root stands alone. `compute` is asked once a level: it computes the nodes of the frontiers, which
 /// are those of all contexts that still grow, and shows the logits after each.
 pub(crate) fn grow(
     contexts: &[Context<'_>],
     source: &'static str,
     shape: Shape,
-    num_levels: impl Fn(&Context<'_>) -> usize,
+    num_levels: &[usize],
     mut compute: impl FnMut(&[Frontier<'_>], &mut Look<'_>) -> Result<()>,
 ) -> Result<Vec<DraftTree>> {
-    let mut saplings: Vec<Sapling<'_>> = (contexts.iter())
-        .map(|context| Sapling::new(context, source, shape, num_levels(context)))
+    let mut saplings: Vec<Sapling<'_>> = (contexts.iter().zip(num_levels))
+        .map(|(context, &num_levels)| Sapling::new(context, source, shape, num_levels))
         .collect();
     let mut guessers: Vec<Guesser<'_>> = (contexts.iter())
         .map(|context| Guesser::new(context.sampling))
         .collect();
     loop {
-        let frontiers: Vec<Frontier<'_>> = saplings.iter().filter_map(Sapling::frontier).collect();
+        let frontiers: Vec<Frontier<'_>> = (saplings.iter().enumerate())
+            .filter_map(|(index, sapling)| sapling.frontier(index))
+            .collect();
         if frontiers.is_empty() {
             break;
         }
@@ -153,8 +157,9 @@ impl<'a> Sapling<'a> {
         }
     }
 
-    fn frontier(&self) -> Option<Frontier<'_>> {
+    fn frontier(&self, index: usize) -> Option<Frontier<'_>> {
         (!self.nodes.is_empty()).then(|| Frontier {
+            index,
             context: self.context,
             tree: &self.tree,
             nodes: self.nodes.clone(),

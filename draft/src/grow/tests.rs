@@ -43,7 +43,7 @@ fn grown(
         contexts,
         "test",
         shape,
-        |_| usize::MAX,
+        &vec![usize::MAX; contexts.len()],
         |frontiers, look| {
             let nodes = frontiers.iter().flat_map(|frontier| {
                 frontier
@@ -182,7 +182,7 @@ fn a_tree_of_fixed_shape_has_the_published_branches() {
 
 #[test]
 fn the_first_child_is_what_the_sampler_would_say_of_these_logits() {
-    const CHAIN: Shape = Shape::Fixed(&[&[1] as &[usize]; 6]);
+    const CHAIN: Shape = Shape::Fixed(&[&[1_usize] as &[usize]; 6]);
     #[rustfmt::skip]
     let filters = [
         SamplingParams::greedy(),
@@ -247,7 +247,7 @@ fn a_network_that_fails_is_heard_and_one_that_is_not_asked_is_not() {
     let greedy = SamplingParams::greedy();
     let contexts = [context(&[5], &greedy, 8, 2)];
     let fails = |_: &[Frontier<'_>], _: &mut Look<'_>| candle_core::bail!("no");
-    assert!(grow(&contexts, "test", Shape::Dynamic, |_| 3, fails).is_err());
-    let trees = grow(&contexts, "test", Shape::Dynamic, |_| 0, fails).unwrap();
+    assert!(grow(&contexts, "test", Shape::Dynamic, &[3], fails).is_err());
+    let trees = grow(&contexts, "test", Shape::Dynamic, &[0], fails).unwrap();
     assert_eq!(trees, [DraftTree::new(5)]);
 }

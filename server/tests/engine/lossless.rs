@@ -1,6 +1,7 @@
 //! Promise 1: the same prompt, parameters and seed give the same tokens and log probabilities, whatever drafts, however
 //! much, whoever else is in the batch, and however the prompt is cut. Lists and bits are equal; there is no tolerance.
 
+use crate::chimera::{NETWORKS, chimera};
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::{Search, StaticTable, TrigramOptions};
@@ -10,8 +11,8 @@ use foretoken_model::{
 };
 use foretoken_server::engine::BLOCK_SIZE;
 
-const DRAFTERS: [&str; 8] = [
-    "none", "trigram", "lookup", "infini", "wrong", "right", "hidden", "mix",
+const DRAFTERS: [&str; 9] = [
+    "none", "trigram", "lookup", "infini", "chimera", "wrong", "right", "hidden", "mix",
 ];
 const BUDGETS: [usize; 4] = [1, 4, 16, 63];
 const TEMPERATURES: [f32; 4] = [0.0, 0.7, 1.0, 1.3];
@@ -202,7 +203,9 @@ impl Bench {
             search,
             ..TrigramOptions::default()
         };
+        let network = NETWORKS[(cell.budget + cell.temperature) % NETWORKS.len()];
         vec![
+            Box::new(chimera(&self.source, DTYPES[cell.dtype], network)),
             Box::new(Trigram::with_options(self.table(), trigram)),
             Box::new(Lookup::default()),
             Box::new(Infini::new(self.corpus(&sequences))),
@@ -249,7 +252,7 @@ impl Bench {
                 Some("lookup"),
                 Some("infini"),
                 Some("right"),
-                Some("hidden"),
+                Some("chimera"),
             ][index % 6],
             name => Some(name),
         };
