@@ -1,11 +1,14 @@
 //! The drafter `chimera` with networks that were never trained: they cost speed and nothing else.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use candle_core::{Device, Tensor, safetensors};
 use foretoken_draft::chimera::{ChimeraConfig, Form};
 use foretoken_draft::{Chimera, Drafter, Shape};
 use foretoken_model::{Dtype, Llama, LoadOptions, LoadedModel, ModelSource, SamplingParams, Token};
+use foretoken_server::config::{Command, parse};
+use foretoken_server::launch::drafters_of;
 use tempfile::TempDir;
 
 use crate::support::{Answer, Ask, Setup, answers, stories};
@@ -25,15 +28,9 @@ pub(crate) const NETWORKS: [Network; 3] = [Network::Lean, Network::Faithful, Net
 
 /// A drafter for a model that is loaded with this dtype.
 pub(crate) fn chimera(source: &ModelSource, dtype: Dtype, network: Network) -> Chimera {
-    let options = LoadOptions {
-        dtype,
-        ..LoadOptions::default()
-    };
-    let target = LoadedModel::load(source, options, &Device::Cpu)
-        .expect("the model loads")
-        .llama;
+    let target = load(source, dtype);
     let directory = TempDir::new().expect("a folder");
-    write(&directory, &target, network);
+    write(directory.path(), &target, network);
     let shape = match network {
         Network::Faithful => Shape::PUBLISHED,
         _ => Shape::Dynamic,
@@ -42,7 +39,16 @@ pub(crate) fn chimera(source: &ModelSource, dtype: Dtype, network: Network) -> C
     Chimera::load(&folder, &target, shape).expect("the network loads")
 }
 
-fn write(directory: &TempDir, target: &Llama, network: Network) {
+fn load(source: &ModelSource, dtype: Dtype) -> Llama {
+    let options = LoadOptions {
+        dtype,
+        ..LoadOptions::default()
+    };
+    let model = LoadedModel::load(source, options, &Device::Cpu);
+    model.expect("the model loads").llama
+}
+
+fn write(directory: &Path, target: &Llama, network: Network) {
     let form = match network {
         Network::Faithful => Form::Faithful,
         Network::Lean | Network::Spoilt => Form::Lean,
@@ -73,8 +79,8 @@ fn write(directory: &TempDir, target: &Llama, network: Network) {
         weights.insert("draft_vocab".to_owned(), tokens);
     }
     let json = serde_json::to_string(&config).expect("JSON");
-    std::fs::write(directory.path().join("config.json"), json).expect("a file");
-    let path = directory.path().join("model.safetensors");
+    std::fs::write(directory.join("config.json"), json).expect("a file");
+    let path = directory.join("model.safetensors");
     safetensors::save(&weights, path).expect("a file");
 }
 
@@ -117,4 +123,64 @@ fn sequences_that_lose_their_blocks_say_the_same() {
             assert_eq!(drafts, !matches!(network, Network::Spoilt), "{network:?}");
         }
     }
+}
+
+/// The drafters of a server that is started like this, or why there is none.
+fn drafters(line: &str) -> Result<Vec<&'static str>, String> {
+    let args = ["foretoken"].into_iter().chain(line.split_whitespace());
+    match parse(args.map(Into::into)) {
+        Ok(Command::Serve(config)) => match drafters_of(&config.engine) {
+            Ok(drafters) => Ok(drafters.iter().map(|drafter| drafter.name()).collect()),
+            Err(error) => Err(error.to_string()),
+        },
+        other => panic!("`{line}`: {other:?}"),
+    }
+}
+
+#[test]
+fn a_network_is_named_or_lies_beside_the_model() {
+    let ModelSource::Directory(stories) = stories() else {
+        panic!("the test's model is a folder");
+    };
+    let folder = TempDir::new().expect("a folder");
+    let copy = folder.path();
+    for file in std::fs::read_dir(&stories).expect("the model's files") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), copy.join(file.file_name())).expect("a copy");
+    }
+    let model = copy.display();
+    let refused = |line: String, want: &str| {
+        let error = drafters(&line).expect_err(want);
+        assert!(error.contains(want), "`{line}`: {error}");
+    };
+    let drafts = |line: String| drafters(&line).map(|names| names.contains(&"chimera"));
+    assert_eq!(drafts(format!("--model {model}")), Ok(false));
+    refused(
+        format!("--model {model} --drafter chimera"),
+        "--chimera DIR",
+    );
+
+    let beside = copy.join("chimera");
+    std::fs::create_dir(&beside).expect("a folder");
+    let missing = "config.json: not found in";
+    refused(format!("--model {model}"), missing);
+    let target = load(&ModelSource::Directory(stories.clone()), Dtype::Auto);
+    write(&beside, &target, Network::Lean);
+    for line in [
+        "--dtype bfloat16",
+        "--drafter chimera",
+        "--quantization int8 --chimera-tree fixed",
+    ] {
+        assert_eq!(drafts(format!("--model {model} {line}")), Ok(true));
+    }
+    let (stories, beside) = (stories.display(), beside.display());
+    assert_eq!(
+        drafts(format!("--model {stories} --chimera {beside}")),
+        Ok(true)
+    );
+    refused(format!("--chimera {model}/nowhere"), missing);
+    refused(
+        format!("--chimera {beside}"),
+        "`hidden_size` is 64, expected the target's 256",
+    );
 }
