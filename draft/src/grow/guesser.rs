@@ -8,6 +8,9 @@ use crate::ranking::{MAX_CHILDREN, Ranking, Successor};
 /// Tokens that are ranked where noise can lift unlikely ones.
 const MAX_RANKED: usize = 1024;
 
+/// Less likely tokens are left out.
+const MIN_CHANCE: f32 = 1e-3;
+
 /// A request's sampler, asked as if a network's logits were the target's.
 #[derive(Debug)]
 pub(crate) struct Guesser<'a> {
@@ -40,9 +43,8 @@ impl<'a> Guesser<'a> {
     }
 
     /// What may stand at `position`, best first, with chances to be what the target says: first what the sampler makes
-    /// of these logits, then those that come next. Of the others, such as have a chance below `least` may be left out.
-    /// Nothing, if the logits make no distribution. `logits`: `[vocab]`
-    pub(crate) fn guess(&mut self, logits: &[f32], position: usize, least: f32) -> &[Successor] {
+    /// of these logits, then those that come next. Nothing, if the logits make no distribution. `logits`: `[vocab]`
+    pub(crate) fn guess(&mut self, logits: &[f32], position: usize) -> &[Successor] {
         self.ranked.clear();
         let log_sum = log_sum_exp(logits);
         if !log_sum.is_finite() {
@@ -56,7 +58,7 @@ impl<'a> Guesser<'a> {
             token,
             chance: (logit - log_sum).exp(),
         };
-        let floor = log_sum + self.ranking.least_own(least).ln();
+        let floor = log_sum + self.ranking.least_own(MIN_CHANCE).ln();
         let likely = scores.top_k(self.num_ranked, floor).into_iter();
         self.own.clear();
         self.own
@@ -65,7 +67,7 @@ impl<'a> Guesser<'a> {
         if self.own.iter().all(|guess| guess.token != said) {
             self.own.push(own(said, scores.at(said)));
         }
-        (self.ranking).rank(&mut self.own, position, least, &mut self.ranked);
+        (self.ranking).rank(&mut self.own, position, MIN_CHANCE, &mut self.ranked);
         self.put_first(said);
         &self.ranked
     }

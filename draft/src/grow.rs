@@ -183,7 +183,7 @@ impl<'a> Sapling<'a> {
         let place = node - self.nodes.start;
         let position = self.context.tokens.len() + depth;
         let floor = self.floor();
-        let children = guesser.guess(logits, position, floor / reached);
+        let children = guesser.guess(logits, position);
         let children = (children.iter())
             .take(self.shape.num_children(depth, place))
             .map(|child| Guess {
