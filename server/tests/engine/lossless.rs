@@ -203,16 +203,21 @@ impl Bench {
             search,
             ..TrigramOptions::default()
         };
-        let network = NETWORKS[(cell.budget + cell.temperature) % NETWORKS.len()];
-        vec![
-            Box::new(chimera(&self.source, DTYPES[cell.dtype], network)),
+        let mut drafters: Vec<Box<dyn Drafter>> = vec![
             Box::new(Trigram::with_options(self.table(), trigram)),
             Box::new(Lookup::default()),
             Box::new(Infini::new(self.corpus(&sequences))),
             prophet("right", Prophecy::Right),
             prophet("wrong", Prophecy::Wrong),
             prophet("hidden", Prophecy::Hidden),
-        ]
+        ];
+        // It computes in every step of an engine that has it.
+        if ["chimera", "mix"].contains(&DRAFTERS[cell.drafter]) {
+            let network = NETWORKS[(cell.budget + cell.temperature) % NETWORKS.len()];
+            let chimera = chimera(&self.source, DTYPES[cell.dtype], network);
+            drafters.push(Box::new(chimera));
+        }
+        drafters
     }
 
     /// A corpus that knows every other sequence, and the halves of the others in the wrong order.
