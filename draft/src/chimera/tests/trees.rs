@@ -79,7 +79,7 @@ fn trees_are_the_same_in_any_company_and_of_tokens_that_can_be_drafted() {
                 assert!(tree.num_nodes() > 1);
                 let can_be = |&token: &Token| draft_vocab_size.is_none() || token % 2 == 1;
                 assert!(tree.tokens()[1..].iter().all(can_be), "{tree:?}");
-                assert_eq!(proposed(&mut bench, &[index], temperature), [tree.clone()]);
+                assert_eq!(&proposed(&mut bench, &[index], temperature)[0], tree);
             }
         }
     }
