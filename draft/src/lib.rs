@@ -9,7 +9,9 @@
 mod accept;
 mod auto;
 mod bytes;
+pub mod chimera;
 mod drafter;
+mod grow;
 pub mod infini;
 mod lookup;
 mod maker;
@@ -23,7 +25,9 @@ pub mod trigram;
 
 pub use accept::{Accepted, accept};
 pub use auto::Auto;
+pub use chimera::Chimera;
 pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
+pub use grow::Shape;
 pub use infini::Infini;
 pub use lookup::{Lookup, PREDICTION};
 pub use parts::PartsError;

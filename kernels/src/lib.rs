@@ -4,6 +4,7 @@
 //! beside it and however many threads run.
 
 mod add;
+mod gather_silu;
 mod kv;
 mod linear;
 pub mod math;
@@ -20,6 +21,7 @@ mod simd;
 mod tests;
 
 pub use add::add;
+pub use gather_silu::gather_silu;
 pub use kv::{move_kv, write_kv};
 pub use linear::Linear;
 pub use paged_attention::paged_attention;

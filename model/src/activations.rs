@@ -106,11 +106,7 @@ impl Activations {
         let Some(logits) = &self.logits else {
             bail!("no logits were computed");
         };
-        Ok(Logits {
-            storage: logits.storage_and_layout().0,
-            num_rows,
-            vocab_size: self.config.vocab_size,
-        })
+        Logits::read(logits, num_rows)
     }
 }
 
@@ -137,6 +133,18 @@ pub struct Logits<'a> {
     storage: RwLockReadGuard<'a, Storage>,
     num_rows: usize,
     vocab_size: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// Reads the first rows of a buffer in place. `[at least num_rows, vocab]`, float32
+    pub fn read(scores: &'a Tensor, num_rows: usize) -> Result<Self> {
+        let (_, vocab_size) = scores.dims2()?;
+        Ok(Self {
+            storage: scores.storage_and_layout().0,
+            num_rows,
+            vocab_size,
+        })
+    }
 }
 
 impl Logits<'_> {

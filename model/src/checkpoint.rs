@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
+use crate::Token;
 use crate::error::LoadError;
 use crate::source::{FileBytes, ModelSource};
 
@@ -20,10 +22,11 @@ struct Index {
 
 /// The mapped safetensors files of a model.
 #[derive(Debug)]
-pub(crate) struct Shards(Vec<(String, FileBytes)>);
+pub struct Shards(Vec<(String, FileBytes)>);
 
 impl Shards {
-    pub(crate) fn open(source: &ModelSource) -> Result<Self, LoadError> {
+    /// Maps `model.safetensors`, or the files that its index names.
+    pub fn open(source: &ModelSource) -> Result<Self, LoadError> {
         let names: BTreeSet<String> = match source.find(INDEX)? {
             None => [SINGLE.to_owned()].into(),
             Some(json) => {
@@ -50,7 +53,8 @@ impl Shards {
             .map(Self)
     }
 
-    pub(crate) fn checkpoint(&self) -> Result<Checkpoint<'_>, LoadError> {
+    /// Reads what tensors there are.
+    pub fn checkpoint(&self) -> Result<Checkpoint<'_>, LoadError> {
         let parse = |(name, bytes)| parse(name, bytes);
         let shards = self
             .0
@@ -69,7 +73,8 @@ fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, LoadError> 
 }
 
 /// A model's tensors, remembered as they are taken, so that what is left over can be refused.
-pub(crate) struct Checkpoint<'a> {
+#[derive(Debug)]
+pub struct Checkpoint<'a> {
     shards: Vec<SafeTensors<'a>>,
     taken: RefCell<BTreeSet<String>>,
 }
@@ -85,13 +90,31 @@ impl Checkpoint<'_> {
     }
 
     /// A tensor, converted to `dtype`.
-    pub(crate) fn take(
+    pub fn take(
         &self,
         name: &str,
         shape: &[usize],
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor, LoadError> {
+        let view = self.view(name, shape)?;
+        let stored = self::dtype(view.dtype())
+            .ok_or_else(|| wrong_dtype(name, &view, "F32, F16 or BF16"))?;
+        Ok(Tensor::from_raw_buffer(view.data(), stored, shape, device)?.to_dtype(dtype)?)
+    }
+
+    /// A list of token ids.
+    pub fn take_tokens(&self, name: &str, len: usize) -> Result<Vec<Token>, LoadError> {
+        let view = self.view(name, &[len])?;
+        if view.dtype() != safetensors::Dtype::U32 {
+            return Err(wrong_dtype(name, &view, "U32"));
+        }
+        let (ids, _) = view.data().as_chunks();
+        Ok(ids.iter().map(|&id| Token::from_le_bytes(id)).collect())
+    }
+
+    /// A tensor as it is stored, which is taken by that.
+    fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, LoadError> {
         let Some(view) = self.shards.iter().find_map(|shard| shard.tensor(name).ok()) else {
             return Err(LoadError::MissingTensor {
                 name: name.to_owned(),
@@ -105,16 +128,12 @@ impl Checkpoint<'_> {
                 expected: shape.to_vec(),
             });
         }
-        let stored = self::dtype(view.dtype()).ok_or_else(|| LoadError::WrongDtype {
-            name: name.to_owned(),
-            found: format!("{:?}", view.dtype()),
-        })?;
         self.taken.borrow_mut().insert(name.to_owned());
-        Ok(Tensor::from_raw_buffer(view.data(), stored, shape, device)?.to_dtype(dtype)?)
+        Ok(view)
     }
 
     /// Refuses tensors that nobody took, but for those named in `harmless`.
-    pub(crate) fn finish(self, harmless: impl Fn(&str) -> bool) -> Result<(), LoadError> {
+    pub fn finish(self, harmless: impl Fn(&str) -> bool) -> Result<(), LoadError> {
         let taken = self.taken.into_inner();
         let mut names = self.shards.iter().flat_map(SafeTensors::names);
         match names.find(|name| !taken.contains(*name) && !harmless(name)) {
@@ -123,6 +142,14 @@ impl Checkpoint<'_> {
             }),
             None => Ok(()),
         }
+    }
+}
+
+fn wrong_dtype(name: &str, view: &TensorView<'_>, expected: &'static str) -> LoadError {
+    LoadError::WrongDtype {
+        name: name.to_owned(),
+        found: format!("{:?}", view.dtype()),
+        expected,
     }
 }
 

@@ -25,7 +25,7 @@ fn source() -> ModelSource {
         "tokenizer_config.json",
         "trigram.ftt",
     ];
-    ModelSource::Embedded(FILES)
+    ModelSource::Embedded(FILES.into())
 }
 
 /// The folder that the model would be carried from.

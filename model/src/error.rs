@@ -59,15 +59,17 @@ pub enum LoadError {
         expected: Vec<usize>,
     },
     /// A tensor is stored in a type that is not read.
-    #[error("tensor `{name}` is {found}, expected F32, F16 or BF16")]
+    #[error("tensor `{name}` is {found}, expected {expected}")]
     WrongDtype {
         /// Its name.
         name: String,
         /// As the checkpoint has it.
         found: String,
+        /// What is read.
+        expected: &'static str,
     },
     /// The checkpoint holds a tensor that this architecture has no place for.
-    #[error("tensor `{name}` has no place in a Llama model as config.json describes it")]
+    #[error("tensor `{name}` has no place in a model as config.json describes it")]
     UnexpectedTensor {
         /// Its name.
         name: String,

@@ -13,7 +13,7 @@ pub enum ModelSource {
     /// A folder.
     Directory(PathBuf),
     /// Names and contents compiled into the binary.
-    Embedded(&'static [(&'static str, &'static [u8])]),
+    Embedded(Cow<'static, [(&'static str, &'static [u8])]>),
 }
 
 /// A file's contents, read in place.
@@ -62,6 +62,24 @@ impl ModelSource {
             place: self.place().into_owned(),
         };
         self.find(name)?.ok_or_else(missing)
+    }
+
+    /// The files of a folder beside the model's own; none if there is no such folder.
+    pub fn folder(&self, name: &str) -> Option<Self> {
+        match self {
+            Self::Directory(directory) => {
+                let folder = directory.join(name);
+                folder.is_dir().then_some(Self::Directory(folder))
+            }
+            Self::Embedded(files) => {
+                let within = |(file, bytes): &(&'static str, &'static [u8])| {
+                    let file = file.strip_prefix(name)?.strip_prefix('/')?;
+                    Some((file, *bytes))
+                };
+                let files: Vec<_> = files.iter().filter_map(within).collect();
+                (!files.is_empty()).then_some(Self::Embedded(files.into()))
+            }
+        }
     }
 
     /// Where the files lie, in words.

@@ -1,11 +1,14 @@
 //! From options to a running engine: the model is loaded, memory is budgeted, the thread is started.
 
+mod chimera;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use candle_core::Device;
+use foretoken_draft::chimera::ChimeraError;
 use foretoken_draft::infini::{Corpus, CorpusError};
 use foretoken_draft::trigram::{
     Search, SharedOverlay, SharedOverlayError, StaticTable, TableError, TrigramOptions,
@@ -74,6 +77,23 @@ pub enum LaunchError {
         place: String,
         /// What is wrong with it.
         error: SharedOverlayError,
+    },
+    /// The drafter's network is none, or another model's.
+    #[error("cannot draft with the network in {place}: {error}")]
+    Chimera {
+        /// Where it lies.
+        place: String,
+        /// What is wrong with it.
+        error: ChimeraError,
+    },
+    /// The drafter is asked for, and there is no network.
+    #[error(
+        "the drafter chimera needs a network that was trained for the model: --chimera DIR, or a folder `chimera` in \
+         {place}"
+    )]
+    NoChimera {
+        /// Where it could lie, too.
+        place: String,
     },
     /// The cache's memory.
     #[error(transparent)]
@@ -299,6 +319,9 @@ fn drafters(
     ];
     if let Some(infini) = infini()? {
         drafters.push(Box::new(infini));
+    }
+    if let Some(chimera) = chimera::load(&options.speculation, source, model)? {
+        drafters.push(Box::new(chimera));
     }
     Ok(drafters)
 }

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use clap::{Arg, Args};
 use foretoken_server::config::{
-    self, Command, DtypeChoice, GenerateConfig, LogFormat, QuantizationChoice, ServeConfig,
-    TrigramSearch,
+    self, ChimeraTree, Command, DtypeChoice, GenerateConfig, LogFormat, QuantizationChoice,
+    ServeConfig, TrigramSearch,
 };
 use tempfile::NamedTempFile;
 
@@ -70,6 +70,10 @@ fn defaults() {
     assert_eq!(drafts.drafter, "auto");
     assert_eq!((drafts.trigram_table, drafts.infini_corpus), (None, None));
     assert_eq!(drafts.trigram_search, TrigramSearch::BestFirst);
+    assert_eq!(
+        (drafts.chimera, drafts.chimera_tree),
+        (None, ChimeraTree::Dynamic)
+    );
     assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (16, 0));
     assert_eq!(drafts.max_draft_depth, 63);
 }
@@ -198,7 +202,7 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--quantization int4", "int4 | int8"),
         (
             "--drafter magic",
-            "magic | auto, trigram, lookup, infini, none",
+            "magic | auto, trigram, lookup, infini, chimera, none",
         ),
         ("--drafter infini", "infini | --infini-corpus"),
         ("--max-num-seqs 0", "--max-num-seqs | 0"),
@@ -228,7 +232,7 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("[]", "not a JSON object"),
         (
             r#"{"method":"eagle3"}"#,
-            "eagle3 | auto, trigram, lookup, infini, none",
+            "eagle3 | auto, trigram, lookup, infini, chimera, none",
         ),
         (r#"{"num_speculative_tokens":64}"#, "64 | 0 to 63"),
         (r#"{"num_speculative_tokens":-1}"#, "-1 | 0 to 63"),

@@ -1,6 +1,6 @@
 //! Ops that work row by row, or on the cache's rows.
 
-use crate::{move_kv, rms_norm, rotate, silu_mul, write_kv};
+use crate::{gather_silu, move_kv, rms_norm, rotate, silu_mul, write_kv};
 use candle_core::{Device, Tensor};
 
 use super::support::{DTYPES, bits, matrix, same_in_any_company, unit_roundoff, wide, written};
@@ -27,6 +27,32 @@ fn rms_norm_divides_by_the_root_of_the_mean_square() {
             same_in_any_company("rms_norm", 40, |start, len| {
                 written((len, width), dtype, |y| {
                     rms_norm(&x.narrow(0, start, len)?, &w, 1e-5, y)
+                })
+            });
+        }
+    }
+}
+
+#[test]
+fn gather_silu_activates_sums_of_what_is_named() {
+    let names: Vec<[u32; 3]> = (0..40).map(|row| [row % 7, row * 5 % 7, row / 7]).collect();
+    for dtype in DTYPES {
+        for width in [1, 5, 88] {
+            let table = matrix(7, 3 * width, 6, dtype);
+            let y = written((40, width), dtype, |y| gather_silu(&table, &names, y));
+            let entries = wide(&table);
+            for (&[a, b, c], y) in names.iter().zip(wide(&y)) {
+                let [a, b, c] = [a, b, c].map(|entry| &entries[entry as usize]);
+                for (index, y) in y.iter().enumerate() {
+                    let sum = a[index] + b[width + index] + c[2 * width + index];
+                    let exact = sum / (1.0 + (-sum).exp());
+                    let bound = 1.1 * unit_roundoff(dtype) * exact.abs() + 1e-5;
+                    assert!((y - exact).abs() <= bound, "{dtype:?}: {y} not {exact}");
+                }
+            }
+            same_in_any_company("gather_silu", 40, |start, len| {
+                written((len, width), dtype, |y| {
+                    gather_silu(&table, &names[start..start + len], y)
                 })
             });
         }

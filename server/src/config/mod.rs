@@ -16,7 +16,7 @@ use clap::{ArgMatches, CommandFactory, Error, FromArgMatches, Parser, Subcommand
 pub use engine::{DtypeChoice, EngineOptions, QuantizationChoice};
 pub use generate::GenerateConfig;
 pub use serve::{LogFormat, ServeConfig};
-pub use speculation::{SpeculationOptions, TrigramSearch};
+pub use speculation::{ChimeraTree, SpeculationOptions, TrigramSearch};
 pub use table::{CountingConfig, TableBuildConfig, TableCommand, TableInfoConfig, TableKind};
 
 /// Serves a language model over HTTP and gRPC, and guesses ahead to answer faster.

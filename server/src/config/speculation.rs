@@ -15,7 +15,7 @@ use crate::validation::MAX_DRAFT_TOKENS;
 #[command(next_help_heading = "Speculation (changes the speed, never the text)")]
 pub struct SpeculationOptions {
     /// Who guesses the next tokens: a table of what follows what, the text so far, a corpus, all of these together
-    /// (auto), or nobody
+    /// (auto), a network that was trained for the model (chimera), or nobody
     #[arg(
         long, env = "FORETOKEN_DRAFTER", value_name = "NAME", value_parser = DRAFTERS,
         default_value = "auto"
@@ -50,6 +50,26 @@ pub struct SpeculationOptions {
         hide_short_help = true
     )]
     pub infini_corpus: Option<PathBuf>,
+
+    /// Folder of the chimera drafter's network, as `foretoken train chimera` writes it [default: the folder `chimera`
+    /// beside the model, if there is one]
+    #[arg(
+        long,
+        env = "FORETOKEN_CHIMERA",
+        value_name = "DIR",
+        hide_short_help = true
+    )]
+    pub chimera: Option<PathBuf>,
+
+    /// How the chimera drafter grows its trees: the likeliest nodes, or the published tree of 25 nodes, for comparison
+    #[arg(
+        long,
+        env = "FORETOKEN_CHIMERA_TREE",
+        value_name = "NAME",
+        default_value = "dynamic",
+        hide_short_help = true
+    )]
+    pub chimera_tree: ChimeraTree,
 
     /// Tokens guessed for a request in one step, at most; 0 guesses none, 63 is the limit
     #[arg(
@@ -124,8 +144,17 @@ pub enum TrigramSearch {
     Mcts,
 }
 
+/// Names that `--chimera-tree` takes.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum ChimeraTree {
+    /// The likeliest nodes.
+    Dynamic,
+    /// Always the same ones.
+    Fixed,
+}
+
 /// Names that `--drafter` takes.
-const DRAFTERS: [&str; 5] = ["auto", "trigram", "lookup", "infini", "none"];
+const DRAFTERS: [&str; 6] = ["auto", "trigram", "lookup", "infini", "chimera", "none"];
 
 fn draft_count(least: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=MAX_DRAFT_TOKENS as u64)

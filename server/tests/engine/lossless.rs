@@ -1,6 +1,7 @@
 //! Promise 1: the same prompt, parameters and seed give the same tokens and log probabilities, whatever drafts, however
 //! much, whoever else is in the batch, and however the prompt is cut. Lists and bits are equal; there is no tolerance.
 
+use crate::chimera::{NETWORKS, chimera};
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::{Search, StaticTable, TrigramOptions};
@@ -10,8 +11,8 @@ use foretoken_model::{
 };
 use foretoken_server::engine::BLOCK_SIZE;
 
-const DRAFTERS: [&str; 9] = [
-    "none", "auto", "trigram", "lookup", "infini", "wrong", "right", "hidden", "mix",
+const DRAFTERS: [&str; 10] = [
+    "none", "auto", "trigram", "lookup", "infini", "chimera", "wrong", "right", "hidden", "mix",
 ];
 const BUDGETS: [usize; 4] = [1, 4, 16, 63];
 const TEMPERATURES: [f32; 4] = [0.0, 0.7, 1.0, 1.3];
@@ -204,7 +205,7 @@ impl Bench {
         };
         let infini = || Infini::new(self.corpus(&sequences));
         let auto = Auto::new(Trigram::new(self.table()), Lookup::new(), Some(infini()));
-        vec![
+        let mut drafters: Vec<Box<dyn Drafter>> = vec![
             Box::new(auto),
             Box::new(Trigram::with_options(self.table(), trigram)),
             Box::new(Lookup::default()),
@@ -212,7 +213,14 @@ impl Bench {
             prophet("right", Prophecy::Right),
             prophet("wrong", Prophecy::Wrong),
             prophet("hidden", Prophecy::Hidden),
-        ]
+        ];
+        // It computes in every step of an engine that has it.
+        if ["chimera", "mix"].contains(&DRAFTERS[cell.drafter]) {
+            let network = NETWORKS[(cell.budget + cell.temperature) % NETWORKS.len()];
+            let chimera = chimera(&self.source, DTYPES[cell.dtype], network);
+            drafters.push(Box::new(chimera));
+        }
+        drafters
     }
 
     /// A corpus that knows every other sequence, and the halves of the others in the wrong order.
@@ -252,7 +260,7 @@ impl Bench {
                 Some("lookup"),
                 Some("infini"),
                 Some("right"),
-                Some("hidden"),
+                Some("chimera"),
             ][index % 6],
             name => Some(name),
         };

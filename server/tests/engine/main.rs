@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod chimera;
 mod logprobs;
 mod lossless;
 mod order;
