@@ -9,6 +9,7 @@
 mod accept;
 mod auto;
 mod bytes;
+pub mod chimera;
 mod drafter;
 pub mod infini;
 mod lookup;

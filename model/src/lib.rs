@@ -5,6 +5,7 @@ mod checkpoint;
 mod config;
 mod demo;
 mod error;
+mod fingerprint;
 mod generation_config;
 mod loaded;
 mod mapped_file;

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{LoadError, Quantization};
+use crate::fingerprint::fingerprint;
 use crate::kv_cache::{KvCache, KvShape};
 
 /// A Llama model's weights.
@@ -23,6 +24,7 @@ pub struct Llama {
     lm_head: Linear, // [vocab, hidden]
     cos: Tensor,     // [positions, head_dim / 2]
     sin: Tensor,     // [positions, head_dim / 2]
+    fingerprint: String,
 }
 
 #[derive(Debug)]
@@ -61,14 +63,21 @@ impl Llama {
             .map(|index| Layer::load(&config, index, take))
             .collect::<std::result::Result<_, _>>()?;
         let (cos, sin) = angles(&config, num_positions, take.device)?;
+        let norm = take.vector("model.norm", config.hidden_size)?;
+        let fingerprint = fingerprint(
+            &config,
+            &norm,
+            &take.weight("model.embed_tokens", &vocabulary)?,
+        )?;
         Ok(Self {
             dtype: take.dtype,
             embedding,
             layers,
-            norm: take.vector("model.norm", config.hidden_size)?,
+            norm,
             lm_head,
             cos,
             sin,
+            fingerprint,
             config,
         })
     }
@@ -76,6 +85,38 @@ impl Llama {
     /// The model's shape.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Names these weights: what was trained for them carries the same name.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Cosines and sines of the rotary angles. `[positions, head_dim / 2]` each
+    pub fn angles(&self) -> (&Tensor, &Tensor) {
+        (&self.cos, &self.sin)
+    }
+
+    /// A copy of the embedding. `[vocab, hidden]`
+    pub fn embedding(&self) -> Result<Tensor> {
+        self.all_rows(&self.embedding)
+    }
+
+    /// A copy of the LM head. `[vocab, hidden]`
+    pub fn lm_head(&self) -> Result<Tensor> {
+        self.all_rows(&self.lm_head)
+    }
+
+    fn all_rows(&self, matrix: &Linear) -> Result<Tensor> {
+        let Config {
+            vocab_size,
+            hidden_size,
+            ..
+        } = self.config;
+        let rows = Tensor::zeros((vocab_size, hidden_size), self.dtype, self.device())?;
+        let all: Vec<u32> = (0..vocab_size as u32).collect();
+        matrix.rows(&all, &rows)?;
+        Ok(rows)
     }
 
     /// Positions that a row may have: 0 to one less.
