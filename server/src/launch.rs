@@ -218,7 +218,7 @@ pub fn launch(
 }
 
 /// The model and where it is from.
-fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel), LaunchError> {
+pub(crate) fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel), LaunchError> {
     let source = match &options.model {
         Some(directory) => ModelSource::Directory(directory.clone()),
         None => ModelSource::demo(),

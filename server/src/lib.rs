@@ -11,6 +11,7 @@ pub mod metrics;
 mod otlp;
 pub mod serve;
 pub mod table;
+pub mod train;
 
 pub mod api_key;
 mod body_budget;

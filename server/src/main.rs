@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         Command::Serve(config) => foretoken_server::serve::run(config),
         Command::Generate(config) => foretoken_server::generate::generate(config),
         Command::Table(command) => foretoken_server::table::run(command),
+        Command::Train(command) => foretoken_server::train::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

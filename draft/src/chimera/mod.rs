@@ -11,6 +11,7 @@ mod level;
 mod projections;
 #[cfg(test)]
 mod tests;
+pub mod train;
 mod weights;
 
 use candle_core::Result;

@@ -6,6 +6,8 @@ mod generate;
 mod serve;
 mod speculation;
 mod table;
+mod texts;
+mod train;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,6 +20,8 @@ pub use generate::GenerateConfig;
 pub use serve::{LogFormat, ServeConfig};
 pub use speculation::{ChimeraTree, SpeculationOptions, TrigramSearch};
 pub use table::{CountingConfig, TableBuildConfig, TableCommand, TableInfoConfig, TableKind};
+pub use texts::TextOptions;
+pub use train::{Precision, TrainChimeraConfig, TrainCommand, UnrollChoice};
 
 /// Serves a language model over HTTP and gRPC, and guesses ahead to answer faster.
 ///
@@ -42,6 +46,7 @@ Examples:
   foretoken --model ./my-model --port 9000        serve another one
   foretoken generate -p 'Find me a hotel in Rome' answer one prompt and exit
   foretoken table build --input *.jsonl --output t.ftt   count what follows what
+  foretoken train chimera --data *.jsonl --output chimera   train a drafter
 
 The server's options are also environment variables: --max-num-seqs is FORETOKEN_MAX_NUM_SEQS.
 They can stand in a file, too (--config). The command line wins over the environment, the
@@ -57,6 +62,9 @@ pub enum Command {
     /// Make a table of texts for a drafter, or look into one
     #[command(subcommand)]
     Table(TableCommand),
+    /// Train a drafter
+    #[command(subcommand)]
+    Train(TrainCommand),
 }
 
 /// Reads the arguments, the program's name first, and what they leave open from environment and file.
@@ -73,6 +81,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
     let engine = match &mut command {
         Command::Serve(serve) => &mut serve.engine,
         Command::Generate(generate) => &mut generate.engine,
+        Command::Train(TrainCommand::Chimera(train)) => &mut train.engine,
         Command::Table(_) => return Ok(command),
     };
     engine

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::TextOptions;
 use super::engine::{count, size};
 
 /// Makes what drafters know of texts, or looks into it.
@@ -44,17 +45,9 @@ pub struct TableBuildConfig {
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Where a record's text stands [default: `text`, or a chat's turns]
-    #[arg(long, value_name = "NAME")]
-    pub field: Option<String>,
-
-    /// A line that stands between the documents of a plain text [default: a file is one document]
-    #[arg(long, value_name = "LINE")]
-    pub document_separator: Option<String>,
-
-    /// Characters that are read of a document that is no chat: a few books would outweigh many pages [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_chars: Option<u64>,
+    /// How to read them.
+    #[command(flatten)]
+    pub texts: TextOptions,
 
     /// What a trigram table keeps.
     #[command(flatten)]

@@ -20,7 +20,7 @@ const MEMORY: u64 = 1 << 30;
 pub(super) fn build(config: &TableBuildConfig) -> Result<()> {
     let tokens = Tokens::open(config.tokenizer.as_deref())?;
     let vocabulary = (tokens.vocab_size, tokens.tokenizer.fingerprint());
-    let corpus = Corpus::open(config, tokens)?;
+    let corpus = Corpus::open(&config.input, &config.texts, tokens)?;
     match config.kind {
         TableKind::Trigram => count(config, vocabulary, &corpus)?,
         TableKind::SuffixArray => sort(config, vocabulary, &corpus)?,
@@ -42,7 +42,7 @@ fn count(
         vocab_size,
         fingerprint,
         parts(config),
-        corpus.identity(),
+        corpus.identity(config.kind),
         memory.context("--memory-limit")?,
     )?;
     go_on(corpus, builder.num_documents(), |document| {
@@ -74,8 +74,12 @@ fn sort(
         "--min-count, --min-other-count, --max-successors, --max-size and --memory-limit are for --kind trigram: a \
          suffix array counts and prunes nothing"
     );
-    let mut builder =
-        CorpusBuilder::open(vocab_size, fingerprint, parts(config), corpus.identity())?;
+    let mut builder = CorpusBuilder::open(
+        vocab_size,
+        fingerprint,
+        parts(config),
+        corpus.identity(config.kind),
+    )?;
     go_on(corpus, builder.num_documents(), |document| {
         Ok(builder.learn(document)?)
     })?;

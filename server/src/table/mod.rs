@@ -1,9 +1,9 @@
 //! `foretoken table`: makes the table of `trigram` or the corpus of `infini`, or looks into one.
 
 mod build;
-mod corpus;
+pub(crate) mod corpus;
 mod info;
-mod tokens;
+pub(crate) mod tokens;
 
 use anyhow::Result;
 

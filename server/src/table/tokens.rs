@@ -14,10 +14,10 @@ const TOKENIZER: &str = "tokenizer.json";
 const PIECE: usize = 1 << 18;
 
 /// A model's side of a corpus.
-pub(super) struct Tokens {
-    pub(super) tokenizer: Tokenizer,
+pub(crate) struct Tokens {
+    pub(crate) tokenizer: Tokenizer,
     /// The model's, which may be more than the tokenizer has; without a `config.json` the tokenizer's.
-    pub(super) vocab_size: usize,
+    pub(crate) vocab_size: usize,
     chat_template: Option<ChatTemplate>,
     bos: Option<Token>,
     identity: u64,
@@ -32,7 +32,7 @@ struct Config {
 
 impl Tokens {
     /// Reads a model's folder, a `tokenizer.json` with what lies beside it, or the carried model's.
-    pub(super) fn open(path: Option<&Path>) -> Result<Self> {
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         let (source, name) = match path {
             None => (ModelSource::demo(), TOKENIZER),
             Some(folder) if folder.is_dir() => (ModelSource::Directory(folder.into()), TOKENIZER),
@@ -68,13 +68,18 @@ impl Tokens {
         })
     }
 
+    /// Whether the model has a chat template.
+    pub(crate) fn is_chat(&self) -> bool {
+        self.chat_template.is_some()
+    }
+
     /// Names what decides on the tokens of a document.
-    pub(super) fn identity(&self) -> u64 {
+    pub(crate) fn identity(&self) -> u64 {
         self.identity
     }
 
     /// Tokens of a text as a prompt would have them.
-    pub(super) fn text(&self, text: &str) -> Result<Vec<Token>> {
+    pub(crate) fn text(&self, text: &str) -> Result<Vec<Token>> {
         let mut tokens = Vec::from_iter(self.bos);
         for piece in pieces(text) {
             tokens.extend(self.tokenizer.encode(piece, false)?);
@@ -84,7 +89,7 @@ impl Tokens {
 
     /// Tokens of a chat: by the model's template, else its turns with blank lines between. A template asks for a next
     /// turn at the end, which adds the beginning of a turn that no table is asked about.
-    pub(super) fn chat(&self, messages: &[Message]) -> Result<Vec<Token>> {
+    pub(crate) fn chat(&self, messages: &[Message]) -> Result<Vec<Token>> {
         let Some(template) = &self.chat_template else {
             let turns: Vec<&str> = messages.iter().map(|turn| turn.content.as_str()).collect();
             return self.text(&turns.join("\n\n"));

@@ -5,6 +5,7 @@ mod lines;
 mod parquet;
 mod record;
 
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
@@ -15,15 +16,15 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::tokens::Tokens;
-use crate::config::TableBuildConfig;
+use crate::config::TextOptions;
 use input::{Content, Raw};
-use record::Record;
+pub(crate) use record::Record;
 
 /// Bytes of text that are tokenised together, on all processors.
 const BATCH: usize = 4 << 20;
 
 /// The inputs, and what makes tokens of them.
-pub(super) struct Corpus {
+pub(crate) struct Corpus {
     /// Paths with sizes.
     inputs: Vec<(PathBuf, u64)>,
     shape: Shape,
@@ -40,17 +41,16 @@ struct Shape {
 
 impl Corpus {
     /// Looks whether all inputs are there.
-    pub(super) fn open(config: &TableBuildConfig, tokens: Tokens) -> Result<Self> {
+    pub(crate) fn open(paths: &[PathBuf], texts: &TextOptions, tokens: Tokens) -> Result<Self> {
         let mut inputs = Vec::new();
         let mut identity = format!(
-            "{:?} {} {:?} {:?} {:?}",
-            config.kind,
+            "{} {:?} {:?} {:?}",
             tokens.identity(),
-            config.field,
-            config.document_separator,
-            config.max_chars
+            texts.field,
+            texts.document_separator,
+            texts.max_chars
         );
-        for path in &config.input {
+        for path in paths {
             let place = || path.display().to_string();
             let file = std::fs::metadata(path).with_context(place)?;
             let modified = file.modified()?.duration_since(UNIX_EPOCH);
@@ -60,9 +60,9 @@ impl Corpus {
         Ok(Self {
             inputs,
             shape: Shape {
-                field: config.field.clone(),
-                separator: config.document_separator.clone(),
-                max_chars: config.max_chars.map(|most| most as usize),
+                field: texts.field.clone(),
+                separator: texts.document_separator.clone(),
+                max_chars: texts.max_chars.map(|most| most as usize),
             },
             tokens,
             identity: xxh3_64(identity.as_bytes()),
@@ -70,12 +70,12 @@ impl Corpus {
     }
 
     /// Names the documents, their order and what is made of them, as far as that shows without reading them.
-    pub(super) fn identity(&self) -> u64 {
-        self.identity
+    pub(crate) fn identity(&self, made: impl Debug) -> u64 {
+        xxh3_64(format!("{} {made:?}", self.identity).as_bytes())
     }
 
     /// Hands on the tokens of each document but the first `skip`, always in the same order.
-    pub(super) fn each_document(
+    pub(crate) fn each_document(
         &self,
         mut skip: u64,
         mut learn: impl FnMut(&[Token]) -> Result<()>,
@@ -105,6 +105,21 @@ impl Corpus {
         Ok(())
     }
 
+    /// Hands on each record as it was found, always in the same order.
+    pub(crate) fn each_record(&self, mut read: impl FnMut(Record)) -> Result<()> {
+        let progress = progress(self.inputs.iter().map(|input| input.1).sum());
+        for (path, _) in &self.inputs {
+            let place = || path.display().to_string();
+            for raw in input::open(path, &self.shape, &progress).with_context(place)? {
+                let raw = raw.with_context(place)?;
+                let place = || format!("document at {}", raw.place);
+                read(self.record(&raw.content).with_context(place)?);
+            }
+        }
+        progress.finish_and_clear();
+        Ok(())
+    }
+
     fn tokenise(&self, batch: &[Raw]) -> Result<Vec<Vec<Token>>> {
         let documents = batch.par_iter().map(|raw| {
             let place = || format!("document at {}", raw.place);
@@ -114,16 +129,24 @@ impl Corpus {
     }
 
     fn document(&self, content: &Content) -> Result<Vec<Token>> {
-        let text = match content {
-            Content::Text(text) => text,
+        match self.record(content)? {
+            Record::Text(text) => self.tokens.text(&text),
+            Record::Chat(messages) => self.tokens.chat(&messages),
+        }
+    }
+
+    fn record(&self, content: &Content) -> Result<Record> {
+        let mut text = match content {
+            Content::Text(text) => text.clone(),
             Content::Json(json) => match Record::parse(json, self.shape.field.as_deref())? {
-                Record::Text(text) => &{ text },
-                Record::Chat(messages) => return self.tokens.chat(&messages),
+                Record::Text(text) => text,
+                chat => return Ok(chat),
             },
         };
         let most = self.shape.max_chars;
         let end = most.and_then(|most| text.char_indices().nth(most));
-        self.tokens.text(end.map_or(text, |(end, _)| &text[..end]))
+        text.truncate(end.map_or(text.len(), |(end, _)| end));
+        Ok(Record::Text(text))
     }
 }
 

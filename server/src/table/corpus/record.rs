@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What a record holds.
-pub(super) enum Record {
+#[derive(Debug)]
+pub(crate) enum Record {
     Text(String),
     Chat(Vec<Message>),
 }
@@ -15,8 +16,8 @@ pub(super) enum Record {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected `text`, `messages`, `conversations`, `turns`, `question` and `answer`, or `instruction` and \
-                 `output`: see --field"
+    expecting = "expected `text`, `messages`, `conversations`, `turns`, `question` and `answer`, `prompt` and \
+                 `response`, or `instruction` and `output`: see --field"
 )]
 enum Shape {
     Text {
@@ -32,7 +33,9 @@ enum Shape {
         turns: Vec<String>,
     },
     Question {
+        #[serde(alias = "prompt")]
         question: String,
+        #[serde(alias = "response")]
         answer: String,
     },
     Instruction {
@@ -131,6 +134,11 @@ mod tests {
             ),
             (
                 r#"{"question": "a", "answer": "b"}"#,
+                None,
+                Ok("user:a assistant:b"),
+            ),
+            (
+                r#"{"prompt": "a", "response": "b"}"#,
                 None,
                 Ok("user:a assistant:b"),
             ),
