@@ -9,10 +9,12 @@
 mod accept;
 mod bytes;
 mod drafter;
+mod grow;
 pub mod infini;
 mod lookup;
 mod maker;
 mod mixture;
+mod model_drafter;
 mod ranking;
 mod suffix_automaton;
 mod tree;
@@ -20,8 +22,10 @@ pub mod trigram;
 
 pub use accept::{Accepted, accept};
 pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
+pub use grow::Shape;
 pub use infini::Infini;
 pub use lookup::{Lookup, PREDICTION};
+pub use model_drafter::ModelDrafter;
 pub use ranking::Successor;
 pub use tree::{DraftTree, Node};
 pub use trigram::Trigram;
