@@ -105,6 +105,7 @@ fn style(source: Option<&str>) -> Style {
         Some("lookup") => AnsiColor::Cyan.on_default(),
         Some("infini") => AnsiColor::Yellow.on_default(),
         Some("chimera") => AnsiColor::Red.on_default(),
+        Some("model") => AnsiColor::Blue.on_default(),
         Some(_) => AnsiColor::Magenta.on_default(),
     }
 }
@@ -131,6 +132,7 @@ fn write_summary(
         ("lookup", "guessed by lookup"),
         ("infini", "guessed by infini"),
         ("chimera", "guessed by chimera"),
+        ("model", "guessed by model"),
     ] {
         let style = style(Some(name));
         write!(out, "{style}{meaning}{style:#}   ")?;

@@ -89,7 +89,8 @@ fn branches(tree: &DraftTree) -> Vec<Vec<Token>> {
 fn the_likeliest_nodes_are_drafted_whatever_their_depth() {
     let chances = |_: &[Token]| [0.7_f32, 0.2, 0.1].map(f32::ln).to_vec();
     let greedy = SamplingParams::greedy();
-    let cases: [(usize, usize, &[&[Token]], &[usize]); 4] = [
+    type Case = (usize, usize, &'static [&'static [Token]], &'static [usize]);
+    let cases: [Case; 4] = [
         (1, 63, &[&[0]], &[1]),
         (3, 63, &[&[0], &[0, 0], &[0, 0, 0]], &[1, 1, 1]),
         (4, 2, &[&[0], &[0, 0], &[1], &[0, 1]], &[1, 1]),

@@ -5,14 +5,15 @@ use crate::chimera::{NETWORKS, chimera};
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::{Search, StaticTable, TrigramOptions};
-use foretoken_draft::{Auto, Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Drafter, Infini, Lookup, ModelDrafter, Trigram};
 use foretoken_model::{
     Dtype, LoadOptions, LoadedModel, Logprobs, ModelSource, SamplingParams, Token, Tokenizer,
 };
 use foretoken_server::engine::BLOCK_SIZE;
 
-const DRAFTERS: [&str; 10] = [
-    "none", "auto", "trigram", "lookup", "infini", "chimera", "wrong", "right", "hidden", "mix",
+const DRAFTERS: [&str; 11] = [
+    "none", "auto", "trigram", "lookup", "infini", "chimera", "model", "wrong", "right", "hidden",
+    "mix",
 ];
 const BUDGETS: [usize; 4] = [1, 4, 16, 63];
 const TEMPERATURES: [f32; 4] = [0.0, 0.7, 1.0, 1.3];
@@ -220,7 +221,20 @@ impl Bench {
             let chimera = chimera(&self.source, DTYPES[cell.dtype], network);
             drafters.push(Box::new(chimera));
         }
+        if ["model", "mix"].contains(&DRAFTERS[cell.drafter]) {
+            drafters.push(Box::new(self.draft_model(cell)));
+        }
         drafters
+    }
+
+    /// The model itself, in the other format.
+    fn draft_model(&self, cell: Cell) -> ModelDrafter {
+        let options = LoadOptions {
+            dtype: DTYPES[1 - cell.dtype],
+            ..LoadOptions::default()
+        };
+        let model = LoadedModel::load(&self.source, options, &candle_core::Device::Cpu).unwrap();
+        ModelDrafter::new(model.llama, BLOCK_SIZE)
     }
 
     /// A corpus that knows every other sequence, and the halves of the others in the wrong order.
@@ -259,7 +273,7 @@ impl Bench {
                 Some("auto"),
                 Some("lookup"),
                 Some("infini"),
-                Some("right"),
+                Some("model"),
                 Some("chimera"),
             ][index % 6],
             name => Some(name),
@@ -293,7 +307,7 @@ impl Bench {
         }
         // Something repeats in the crowd's prompts.
         if cell.crowd == 1
-            && ["auto", "trigram", "lookup", "infini"].contains(&DRAFTERS[cell.drafter])
+            && ["auto", "trigram", "lookup", "infini", "model"].contains(&DRAFTERS[cell.drafter])
         {
             let num_draft_tokens: usize = got.iter().map(|got| got.stats.num_draft_tokens).sum();
             assert!(num_draft_tokens > 0, "{cell:?}: nothing was drafted");

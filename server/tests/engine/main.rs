@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod chimera;
+mod draft_model;
 mod logprobs;
 mod lossless;
 mod order;
