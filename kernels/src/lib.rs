@@ -4,12 +4,19 @@
 //! beside it and however many threads run.
 
 mod add;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod device;
 mod kv;
+#[cfg(any(feature = "cuda", test))]
+mod launch;
 mod linear;
 pub mod math;
+mod on_device;
 mod paged_attention;
 mod paging;
 mod parallel;
+mod places;
 mod rms_norm;
 mod rotary;
 mod rows;
@@ -20,10 +27,13 @@ mod simd;
 mod tests;
 
 pub use add::add;
+pub use device::{DeviceError, DeviceMemory, device_memory, open_cuda};
 pub use kv::{move_kv, write_kv};
 pub use linear::Linear;
+pub use on_device::OnDevice;
 pub use paged_attention::paged_attention;
 pub use paging::Paging;
+pub use places::Places;
 pub use rms_norm::rms_norm;
 pub use rotary::rotate;
 pub use sampling::{Candidate, Draw, Noise, Scores, best, log_sum_exp, top_k};

@@ -1,9 +1,7 @@
 //! The Llama architecture's forward over a flat batch, a paged cache and tree masks.
 
 use candle_core::{DType, Device, Result, Tensor};
-use foretoken_kernels::{
-    Linear, Paging, add, paged_attention, rms_norm, rotate, silu_mul, write_kv,
-};
+use foretoken_kernels::{Linear, add, paged_attention, rms_norm, rotate, silu_mul, write_kv};
 
 use crate::activations::{Activations, Logits, Rows};
 use crate::batch::Batch;
@@ -162,17 +160,16 @@ impl Llama {
             mixed,
             ..
         } = rows;
-        let Paging { positions, .. } = &batch.paging;
         self.norm(x, &layer.attention_norm, normed)?;
         layer.qkv.forward(normed, qkv)?;
         rotate(
             qkv,
             &self.cos,
             &self.sin,
-            positions,
+            &batch.paging,
             num_heads + num_kv_heads,
         )?;
-        write_kv(cache, kv, &batch.slot_mapping)?;
+        write_kv(cache, kv, &batch.paging)?;
         paged_attention(q, cache, &batch.paging, head_dim, mixed)?;
         layer.output.forward(mixed, added)?;
         add(x, added)

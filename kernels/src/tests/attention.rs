@@ -310,6 +310,7 @@ fn a_batch_that_names_what_is_not_there_is_refused() {
         seqs: vec![0],
         positions: vec![2],
         ancestors: vec![1],
+        ..Paging::default()
     };
     assert!(paged_attention(&q, &cache, &good, 8, &y).is_ok());
     let cases = [
