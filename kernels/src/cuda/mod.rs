@@ -24,7 +24,7 @@ pub(crate) use places::{Numbers, shared};
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rotary::rotate;
 pub(crate) use silu_mul::silu_mul;
-pub(crate) use view::{Rows, address, output, view_mut};
+pub(crate) use view::{Rows, output, view_mut};
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};

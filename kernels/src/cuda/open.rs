@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result, sys};
 use candle_core::cuda_backend::cudarc::{cublas, curand};
-use candle_core::{CudaDevice, Device, Result};
+use candle_core::{CudaDevice, Device};
 
 use crate::device::DeviceError;
 
@@ -13,7 +13,7 @@ const OLDEST_DRIVER: i32 = 13_000;
 /// The oldest card that `kernels/build.rs` makes code for.
 const OLDEST_CARD: (i32, i32) = (8, 0);
 
-pub(crate) fn open(ordinal: usize) -> std::result::Result<Device, DeviceError> {
+pub(crate) fn open(ordinal: usize) -> Result<Device, DeviceError> {
     libraries()?;
     driver()?;
     let count = CudaContext::device_count().w()?.max(0) as usize;
@@ -38,7 +38,7 @@ pub(crate) fn open(ordinal: usize) -> std::result::Result<Device, DeviceError> {
 }
 
 /// The libraries that opening a device calls. A call into one that is not there panics.
-fn libraries() -> std::result::Result<(), DeviceError> {
+fn libraries() -> Result<(), DeviceError> {
     // SAFETY: their initialisers are called by everybody who uses them.
     let found = unsafe {
         [
@@ -65,7 +65,7 @@ fn libraries() -> std::result::Result<(), DeviceError> {
     }
 }
 
-fn driver() -> std::result::Result<(), DeviceError> {
+fn driver() -> Result<(), DeviceError> {
     let mut found = 0;
     // SAFETY: writes the one number.
     unsafe { sys::cuDriverGetVersion(&mut found) }
@@ -81,7 +81,7 @@ fn driver() -> std::result::Result<(), DeviceError> {
 }
 
 /// The pool gives freed memory back to the system whenever the stream runs empty, unless it is told otherwise.
-fn keep_freed_memory(context: &CudaContext) -> std::result::Result<(), DriverError> {
+fn keep_freed_memory(context: &CudaContext) -> Result<(), DriverError> {
     let mut bytes = u64::MAX;
     // SAFETY: the device is open, and the attribute is a number of 64 bits, which is read at once.
     unsafe {

@@ -21,8 +21,9 @@ impl Numbers {
             [] => device.clone_htod(&[0])?,
             values => device.clone_htod(values)?,
         };
+        let (address, _) = own.device_ptr(&device.cuda_stream());
         Ok(Self {
-            address: own.device_ptr(&device.cuda_stream()).0,
+            address,
             _own: Some(own),
         })
     }
