@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use candle_core::Device;
 use foretoken_draft::infini::{Corpus, CorpusError};
 use foretoken_draft::trigram::{Search, StaticTable, TableError, TrigramOptions};
 use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
-    Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource, Quantization,
+    DeviceError, Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource,
+    Quantization, device_memory,
 };
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
 use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice, TrigramSearch};
+use crate::device;
 use crate::engine::{Drafters, Engine, SchedulerOptions};
 use crate::memory::{MemoryError, num_blocks};
 use crate::request::Speculation;
@@ -63,9 +64,25 @@ pub enum LaunchError {
         /// What is wrong with it.
         error: CorpusError,
     },
+    /// The device.
+    #[error("cannot compute on the device that --device names: {0}")]
+    Device(#[from] DeviceError),
     /// The cache's memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// Memory that was thought to be there is not.
+    #[error(
+        "cannot set up an engine of {num_blocks} blocks of KV cache and steps of {num_rows} rows: {error}; a smaller \
+         --gpu-memory-utilization or --kv-cache-memory-bytes leaves more for others"
+    )]
+    Allocation {
+        /// Blocks of the cache.
+        num_blocks: usize,
+        /// Rows of the largest step.
+        num_rows: usize,
+        /// What failed.
+        error: candle_core::Error,
+    },
     /// The compute pool.
     #[error("cannot start {threads} compute threads: {error}")]
     Threads {
@@ -122,7 +139,12 @@ pub fn launch(
         drafters(options, &source, &model)?,
         model.llama.config().vocab_size,
     );
-    let num_blocks = num_blocks(&model, &drafters, options)?;
+    let num_blocks = num_blocks(
+        &model,
+        &drafters,
+        device_memory(model.llama.device())?,
+        options,
+    )?;
 
     let limits = limits(options, &model, &drafters, &grants);
     let served = ServedModel {
@@ -148,7 +170,12 @@ pub fn launch(
         drafters,
         scheduler,
         num_blocks,
-    )?;
+    )
+    .map_err(|error| LaunchError::Allocation {
+        num_blocks,
+        num_rows: options.rows_per_step(),
+        error,
+    })?;
     engine.report_to(frontend.metrics().registry());
     let thread = start(options.threads, move || {
         match pricing {
@@ -182,8 +209,9 @@ fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel), LaunchErr
         quantization,
         max_model_len: options.max_model_len,
     };
+    let device = device::open(options.device)?;
     let model =
-        LoadedModel::load(&source, load, &Device::Cpu).map_err(|error| in_model(&source, error))?;
+        LoadedModel::load(&source, load, &device).map_err(|error| in_model(&source, error))?;
     Ok((source, model))
 }
 
