@@ -113,8 +113,9 @@ impl Activations {
         let Some(logits) = &self.logits else {
             bail!("no logits were computed");
         };
-        let scores = match logits.device() {
-            Device::Cpu => Scores::InPlace(logits.storage_and_layout().0),
+        let scores = match (logits.device(), num_rows) {
+            (Device::Cpu, _) => Scores::InPlace(logits.storage_and_layout().0),
+            (_, 0) => Scores::Copied(Vec::new()),
             _ => Scores::Copied(logits.narrow(0, 0, num_rows)?.flatten_all()?.to_vec1()?),
         };
         Ok(Logits {

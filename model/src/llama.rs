@@ -115,10 +115,13 @@ impl Llama {
     ) -> Result<Output<'a>> {
         let hidden = self.compute(batch, cache, activations)?;
         let num_wanted = batch.logit_rows.len();
-        let wanted = Tensor::from_slice(&batch.logit_rows, num_wanted, self.device())?;
-        let wanted = hidden.index_select(&wanted, 0)?;
-        self.lm_head
-            .forward(&wanted, &activations.logits(num_wanted)?)?;
+        let logits = activations.logits(num_wanted)?;
+        // A GPU refuses to copy nothing.
+        if num_wanted > 0 {
+            let wanted = Tensor::from_slice(&batch.logit_rows, num_wanted, self.device())?;
+            let wanted = hidden.index_select(&wanted, 0)?;
+            self.lm_head.forward(&wanted, &logits)?;
+        }
         Ok(Output {
             hidden,
             logits: activations.read_logits(num_wanted)?,
