@@ -4,7 +4,11 @@
 //! committed or in a draft tree, written this step or long ago. Keys are gone through in spans of [`SPAN`] positions
 //! counted from the sequence's start; sums go in rising order of position.
 
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod args;
 mod keys;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod plan;
 mod scratch;
 mod softmax;
 mod unit;
@@ -20,7 +24,8 @@ use crate::paging::Paging;
 use crate::parallel::{Disjoint, split};
 use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::dispatch;
-use unit::{Attend, Shape};
+use unit::Attend;
+pub(crate) use unit::Shape;
 
 /// Positions whose scores are taken together.
 const SPAN: usize = 64;
