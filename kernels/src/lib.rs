@@ -36,5 +36,8 @@ pub use paging::Paging;
 pub use places::Places;
 pub use rms_norm::rms_norm;
 pub use rotary::rotate;
-pub use sampling::{Candidate, Draw, Noise, Scores, best, log_sum_exp, top_k};
+pub use sampling::{
+    Candidate, Draw, LogitChange, Noise, RowSampling, Scores, best, log_sum_exp, nucleus_len,
+    sample_rows, top_k,
+};
 pub use silu_mul::silu_mul;

@@ -7,6 +7,8 @@
 
 mod block;
 mod int8;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod launches;
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tiled;

@@ -163,6 +163,7 @@ mod tests {
             seqs: vec![0; num_rows],
             ancestors: ancestors.collect(),
             positions,
+            ..Paging::default()
         }
     }
 

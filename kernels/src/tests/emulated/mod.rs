@@ -8,16 +8,23 @@
 )]
 
 mod attention;
+mod linear;
+mod sampling;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::launch::Launch;
+
+/// There is one emulated device.
+static DEVICE: Mutex<()> = Mutex::new(());
 
 /// The kernels of one file.
 struct Emulator {
     library: *mut c_void,
+    _device: MutexGuard<'static, ()>,
 }
 
 type Kernel = extern "C" fn(*const c_void);
@@ -30,12 +37,19 @@ unsafe extern "C" {
 impl Emulator {
     /// Compiles `cuda/NAME.cu`. None, with a printed line, where there is no compiler.
     fn new(name: &str) -> Option<Self> {
+        let device = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
         let crate_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let library = format!("foretoken-{name}-{}.so", std::process::id());
         let library = std::env::temp_dir().join(library);
         let compiled = Command::new("c++")
             .args(["-x", "c++", "-std=c++17", "-O2", "-ffp-contract=off"])
-            .args(["-Wno-unknown-pragmas", "-shared", "-fPIC", "-I"])
+            .args([
+                "-Wno-unknown-pragmas",
+                "-fno-gnu-unique",
+                "-shared",
+                "-fPIC",
+                "-I",
+            ])
             .arg(crate_folder.join("src/tests/emulator"))
             .arg("-I")
             .arg(crate_folder.join("cuda"))
@@ -53,7 +67,10 @@ impl Emulator {
         let handle = unsafe { dlopen(path.as_ptr(), 2) };
         std::fs::remove_file(&library).unwrap();
         assert!(!handle.is_null());
-        Some(Self { library: handle })
+        Some(Self {
+            library: handle,
+            _device: device,
+        })
     }
 
     fn symbol(&self, name: &CStr) -> *mut c_void {
