@@ -4,12 +4,13 @@
 //
 // Tensor cores (bfloat16, widths that are multiples of 8). A block owns 128 outputs, 8 to 64 rows, and 1,024 inputs;
 // a warp 16 of the outputs. Weights and rows come in stages of 64 inputs, three of them ahead. Where there are more
-// inputs than a block has, its sums are partial, and the block that is done last adds them up in order. The inputs of
-// a block do not depend on the shape, and a sum meets the same numbers in the same order whatever the rows beside it: so
-// a row's bits are the same for every number of rows.
+// inputs than a block has, its sums are partial, and the block that is done last adds them up in order. More than 64 rows
+// make blocks enough: each does all the inputs, split by split, and adds up by itself. Splits do not depend on the shape,
+// and a sum meets the same numbers in the same order whatever the rows beside it: so a row's bits are the same for every
+// number of rows.
 //
-// Bound by the weights' bytes up to 64 rows: each is read once. More rows are cut into tiles of 64, whose blocks follow
-// each other, so that weights come from the second-level cache.
+// Bound by the weights' bytes up to 64 rows: each is read once. With more rows, tiles of 64 follow each other, so that
+// weights come from the second-level cache; then it is bound by the matrix cores' plain instructions.
 #include <device.cuh>
 
 namespace {
@@ -66,7 +67,6 @@ struct Product {
     Shared& shared;
     const uint32_t first_row;
     const uint32_t first_output;
-    const uint32_t first_input;
     const int warp;
     const int lane;
 
@@ -75,36 +75,49 @@ struct Product {
           shared(shared),
           first_row(blockIdx.x * ROWS),
           first_output(blockIdx.y * OUTPUTS),
-          first_input(blockIdx.z * SPLIT),
           warp(threadIdx.x / 32),
           lane(threadIdx.x % 32) {}
 
+    // The block's one split of the inputs, or all of them if WHOLE.
+    template <bool WHOLE>
     __device__ void run() {
-        const uint32_t num_inputs = min(args.num_inputs - first_input, static_cast<uint32_t>(SPLIT));
-        const int num_stages = (num_inputs + DEPTH - 1) / DEPTH;
-        for (int index = 0; index < STAGES - 1; ++index) {
-            load(index, num_stages);
+        const uint32_t num_splits = WHOLE ? (args.num_inputs + SPLIT - 1) / SPLIT : 1;
+        float totals[TILES][4];
+        for (uint32_t split = 0; split < num_splits; ++split) {
+            float sums[TILES][4] = {};
+            add_split((WHOLE ? split : blockIdx.z) * SPLIT, sums);
+            for (int i = 0; i < 4 * TILES; ++i) {
+                float& total = totals[i / 4][i % 4];
+                total = split == 0 ? sums[i / 4][i % 4] : total + sums[i / 4][i % 4];
+            }
         }
-        float sums[TILES][4] = {};
-        for (int index = 0; index < num_stages; ++index) {
+        gather(totals);
+        __syncthreads();
+        WHOLE || gridDim.z == 1 ? write_sums() : write_partials();
+    }
+
+    // Adds the products of a split up.
+    __device__ void add_split(uint32_t first_input, float (&sums)[TILES][4]) {
+        const uint32_t end = min(args.num_inputs, first_input + SPLIT);
+        for (int index = 0; index < STAGES - 1; ++index) {
+            load(index, first_input, end);
+        }
+        for (int index = 0; first_input + index * DEPTH < end; ++index) {
             device::wait_for_copies<STAGES - 2>();
             // This stage has arrived for all, and nobody reads the one before it any more.
             __syncthreads();
-            load(index + STAGES - 1, num_stages);
+            load(index + STAGES - 1, first_input, end);
             add_products(shared.stages[index % STAGES], sums);
         }
         device::wait_for_copies<0>();
         __syncthreads();
-        gather(sums);
-        __syncthreads();
-        gridDim.z == 1 ? write_sums() : write_partials();
     }
 
     // Begins to load a stage of weights and rows; zeros where there are none.
-    __device__ void load(int index, int num_stages) {
-        if (index < num_stages) {
+    __device__ void load(int index, uint32_t first_input, uint32_t end) {
+        const uint32_t first = first_input + index * DEPTH;
+        if (first < end) {
             Stage& stage = shared.stages[index % STAGES];
-            const uint32_t first = first_input + index * DEPTH;
             load_rows<OUTPUTS>(stage.w, args.w, args.num_inputs, first_output, args.num_outputs, first);
             load_rows<ROWS>(stage.x, args.x, args.x_stride, first_row, args.num_rows, first);
         }
@@ -197,14 +210,14 @@ struct Product {
     }
 };
 
-template <int TILES>
+template <int TILES, bool WHOLE = false>
 __device__ void multiply(const Args& args) {
     DYNAMIC_SHARED(memory);
     using Block = Product<TILES>;
     static_assert(sizeof(typename Block::Shared) == STAGES * (OUTPUTS + 8 * TILES) * STRIDE * 2 + 16,
                   "args.rs says so to the launch");
     Block block(args, *reinterpret_cast<typename Block::Shared*>(memory));
-    block.run();
+    block.template run<WHOLE>();
 }
 
 // Any element type and width. A warp owns an output and 8 rows, a lane every 32nd input.
@@ -257,6 +270,11 @@ KERNEL(linear_32, Args, THREADS, 2) {
 
 KERNEL(linear_64, Args, THREADS, 2) {
     multiply<8>(args);
+}
+
+// Grid: tiles of 64 rows, tiles of 128 outputs.
+KERNEL(linear_whole, Args, THREADS, 1) {
+    multiply<8, true>(args);
 }
 
 // Grid: tiles of 8 rows, of 8 outputs.

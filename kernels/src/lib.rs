@@ -31,7 +31,7 @@ pub use device::{DeviceError, DeviceMemory, device_memory, open_cuda};
 pub use kv::{move_kv, write_kv};
 pub use linear::Linear;
 pub use on_device::OnDevice;
-pub use paged_attention::paged_attention;
+pub use paged_attention::{Planned, paged_attention};
 pub use paging::Paging;
 pub use places::Places;
 pub use rms_norm::rms_norm;

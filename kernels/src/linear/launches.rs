@@ -42,16 +42,14 @@ pub(crate) struct Shape {
     pub(crate) num_rows: usize,
     pub(crate) num_inputs: usize,
     pub(crate) num_outputs: usize,
-    /// Elements between the beginnings of two rows.
-    pub(crate) x_stride: usize,
+    /// Whether rows of inputs begin on multiples of 16 bytes.
+    pub(crate) is_aligned: bool,
 }
 
 impl Shape {
     /// Tensor cores read 16 bytes at a time. What decides is the same for all rows of a model's matrix.
     fn has_tiles(&self) -> bool {
-        self.dtype == DType::BF16
-            && self.num_inputs.is_multiple_of(8)
-            && self.x_stride.is_multiple_of(8)
+        self.dtype == DType::BF16 && self.num_inputs.is_multiple_of(8) && self.is_aligned
     }
 
     /// Parts that the inputs are cut into: a sum for each.
@@ -66,9 +64,14 @@ impl Shape {
         fits.unwrap_or(MOST_ROWS)
     }
 
+    /// True if blocks do all the inputs.
+    fn is_whole(&self) -> bool {
+        self.num_rows > MOST_ROWS
+    }
+
     /// Partial sums, in float32.
     pub(crate) fn num_partials(&self) -> usize {
-        match self.has_tiles() && self.num_splits() > 1 {
+        match self.has_tiles() && !self.is_whole() && self.num_splits() > 1 {
             true => self.num_splits() * self.num_rows * self.num_outputs,
             false => 0,
         }
@@ -105,14 +108,19 @@ impl Shape {
             8 => "linear_8",
             16 => "linear_16",
             32 => "linear_32",
+            _ if self.is_whole() => "linear_whole",
             _ => "linear_64",
+        };
+        let num_splits = match self.is_whole() {
+            true => 1,
+            false => self.num_splits(),
         };
         Ok(Launch {
             kernel,
             grid: [
                 self.num_rows.div_ceil(rows) as u32,
                 across(self.num_outputs.div_ceil(OUTPUTS))?,
-                self.num_splits() as u32,
+                num_splits as u32,
             ],
             threads,
             shared_bytes: shared_bytes(rows),
@@ -145,7 +153,7 @@ mod tests {
             num_rows,
             num_inputs,
             num_outputs,
-            x_stride: num_inputs,
+            is_aligned: true,
         }
     }
 
@@ -156,7 +164,7 @@ mod tests {
             (shape(8, 4096, 28_672), "linear_8", [1, 224, 4]),
             (shape(9, 14_336, 4096), "linear_16", [1, 32, 14]),
             (shape(33, 64, 1), "linear_64", [1, 1, 1]),
-            (shape(512, 4096, 128_256), "linear_64", [8, 1002, 4]),
+            (shape(512, 4096, 128_256), "linear_whole", [8, 1002, 1]),
             (shape(20, 1025, 100), "linear_bfloat16", [3, 13, 1]),
             (shape(0, 64, 64), "linear_8", [0, 1, 1]),
         ];
@@ -169,7 +177,7 @@ mod tests {
     #[test]
     fn how_inputs_are_cut_does_not_depend_on_the_rows() {
         for num_inputs in [8, 64, 1024, 1032, 14_336] {
-            for num_rows in 1..200 {
+            for num_rows in 1..=MOST_ROWS {
                 let launch = shape(num_rows, num_inputs, 300).launch().unwrap();
                 assert_eq!(launch.grid[2] as usize, num_inputs.div_ceil(1024));
             }

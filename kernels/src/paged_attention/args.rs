@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, bail};
 
-use super::plan::{Item, Row};
+use super::plan::{Item, Plan, Row};
 use super::unit::Shape;
 use crate::launch::Launch;
 
@@ -51,13 +51,14 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    pub(crate) fn new(dtype: DType, shape: Shape) -> Result<Self> {
+    /// `is_aligned` says whether heads begin on multiples of 16 bytes.
+    pub(crate) fn new(dtype: DType, shape: Shape, is_aligned: bool) -> Result<Self> {
         let Shape {
             head_dim, group, ..
         } = shape;
         let dim = [64, 96, 128, 256].into_iter().find(|&dim| head_dim <= dim);
         match (dtype, dim) {
-            (DType::BF16, Some(dim)) if head_dim.is_multiple_of(8) => {
+            (DType::BF16, Some(dim)) if is_aligned && head_dim.is_multiple_of(8) => {
                 let num_queries = if dim == 256 { 32 } else { 64 };
                 if group <= num_queries {
                     return Ok(Self::Tiles { dim, num_queries });
@@ -73,9 +74,27 @@ impl Kernel {
         Ok(Self::Plain { dtype })
     }
 
-    /// Bytes of partial sums.
-    pub(crate) fn partial_bytes(num_partials: usize, shape: Shape) -> usize {
-        num_partials * shape.kv_heads * shape.group * (2 + shape.head_dim) * size_of::<f32>()
+    /// Queries that a block has room for.
+    pub(crate) fn num_queries(self) -> usize {
+        match self {
+            Self::Tiles { num_queries, .. } => num_queries,
+            Self::Plain { .. } => 64,
+        }
+    }
+
+    /// Numbers that the plan's partial sums consist of.
+    pub(crate) fn partials_len(self, plan: &Plan, shape: Shape) -> usize {
+        match self {
+            Self::Tiles { .. } => {
+                plan.num_partials * shape.kv_heads * shape.group * (2 + shape.head_dim)
+            }
+            Self::Plain { .. } => 0,
+        }
+    }
+
+    /// True if partial sums are left to be added up.
+    pub(crate) fn folds(self, plan: &Plan) -> bool {
+        plan.folds && matches!(self, Self::Tiles { .. })
     }
 
     /// The launch that computes, for so many blocks' items.
@@ -151,7 +170,8 @@ mod tests {
                 kv_heads: 2,
                 group,
             };
-            let kernel = Kernel::new(dtype, shape).map(|kernel| kernel.launch(shape, 3, 5).kernel);
+            let kernel =
+                Kernel::new(dtype, shape, true).map(|kernel| kernel.launch(shape, 3, 5).kernel);
             assert_eq!(kernel.ok(), want, "{dtype:?} {head_dim} {group}");
         }
     }

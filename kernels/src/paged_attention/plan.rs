@@ -1,5 +1,7 @@
 //! How the device's attention is dealt out to blocks. Nothing here changes a bit of what a row gets.
 
+#[cfg(feature = "cuda")]
+use crate::on_device::OnDevice;
 use crate::paging::Paging;
 
 /// Positions of a split: sums over them are added to those over the splits before, one by one.
@@ -128,6 +130,80 @@ impl Plan {
             first_split: splits.start as u32,
             end_split: splits.end as u32,
         });
+    }
+}
+
+/// Where things lie in `Plan::words`.
+#[cfg(feature = "cuda")]
+impl Plan {
+    pub(crate) fn items_start(&self) -> usize {
+        size_of::<Item>() / size_of::<u32>()
+    }
+
+    pub(crate) fn rows_start(&self) -> usize {
+        let end = self.items_start() + self.items.len() * size_of::<Item>() / size_of::<u32>();
+        end.next_multiple_of(size_of::<Row>() / size_of::<u32>())
+    }
+
+    pub(crate) fn blocks_start(&self) -> usize {
+        self.rows_start() + self.rows.len() * size_of::<Row>() / size_of::<u32>()
+    }
+
+    /// All that kernels read of it, as one upload: the number of items, items, rows, and the batch's block tables.
+    pub(crate) fn words(&self, block_tables: &[u32]) -> Vec<u32> {
+        let mut words = vec![0; self.blocks_start()];
+        words[0] = self.items.len() as u32;
+        let items = words[self.items_start()..].as_chunks_mut().0;
+        for (words, item) in items.iter_mut().zip(&self.items) {
+            *words = [
+                item.first_row,
+                item.num_rows,
+                item.first_split,
+                item.end_split,
+            ];
+        }
+        let rows = words[self.rows_start()..].as_chunks_mut().0;
+        for (words, row) in rows.iter_mut().zip(&self.rows) {
+            *words = [
+                row.ancestors as u32,
+                (row.ancestors >> 32) as u32,
+                row.position,
+                row.context_len,
+                row.table,
+                row.partials,
+                row.lead,
+                row.unused,
+            ];
+        }
+        words.extend_from_slice(block_tables);
+        words
+    }
+}
+
+/// A plan and its copy on the device.
+#[cfg(feature = "cuda")]
+#[derive(Debug)]
+pub(crate) struct Dealt {
+    pub(crate) plan: Plan,
+    pub(crate) words: OnDevice,
+    num_queries: usize,
+    group: usize,
+}
+
+#[cfg(feature = "cuda")]
+impl Dealt {
+    pub(crate) fn new(plan: Plan, num_queries: usize, group: usize) -> Self {
+        Self {
+            plan,
+            words: OnDevice::default(),
+            num_queries,
+            group,
+        }
+    }
+
+    /// True if blocks have so many queries, `group` of each row.
+    pub(crate) fn is_for(&self, num_queries: usize, group: usize) -> bool {
+        (self.num_queries, self.group) == (num_queries, group)
     }
 }
 

@@ -31,6 +31,38 @@ impl From<&RowSampling> for Row {
     }
 }
 
+impl Row {
+    /// Its bytes, as an upload takes them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn words(&self) -> [u32; 8] {
+        [
+            self.position as u32,
+            (self.position >> 32) as u32,
+            self.key[0],
+            self.key[1],
+            self.temperature.to_bits(),
+            self.ln_min_p.to_bits(),
+            self.top_k,
+            self.top_p.to_bits(),
+        ]
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl LogitChange {
+    /// Its bytes, as an upload takes them.
+    pub(crate) fn words(&self) -> [u32; 6] {
+        [
+            self.row,
+            self.token,
+            self.bias.to_bits(),
+            self.repetition.to_bits(),
+            self.frequency.to_bits(),
+            self.presence.to_bits(),
+        ]
+    }
+}
+
 /// The argument of `sample_rows`. Addresses are the device's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

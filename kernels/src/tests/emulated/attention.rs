@@ -30,18 +30,13 @@ impl Device {
             kv_heads,
             group: num_heads / kv_heads,
         };
-        let kernel = Kernel::new(q.dtype(), shape).unwrap();
-        let num_queries = match kernel {
-            Kernel::Tiles { num_queries, .. } => num_queries,
-            Kernel::Plain { .. } => 64,
-        };
-        let plan = Plan::new(paging, num_queries, shape.group);
+        let kernel = Kernel::new(q.dtype(), shape, true).unwrap();
+        let plan = Plan::new(paging, kernel.num_queries(), shape.group);
         let num_rows = paging.num_rows();
         // One block more than there are items, as a captured launch may have.
         let launch = kernel.launch(shape, plan.items.len() + 1, num_rows);
         let num_items = plan.items.len() as u32;
-        let partials =
-            vec![f32::NAN; Kernel::partial_bytes(plan.num_partials, shape) / size_of::<f32>()];
+        let partials = vec![f32::NAN; kernel.partials_len(&plan, shape)];
         let run = |q: *const u8, cache: *const u8, y: *mut u8| {
             let args = Args {
                 q: q as u64,
@@ -58,11 +53,11 @@ impl Device {
                 kv_heads: kv_heads as u32,
                 group: shape.group as u32,
                 head_dim: head_dim as u32,
-                scale: std::f32::consts::LOG2_E / (head_dim as f32).sqrt(),
+                scale: shape.scale(),
                 num_rows: num_rows as u32,
             };
             self.emulator.run(launch, &args, self.backwards);
-            if plan.folds && matches!(kernel, Kernel::Tiles { .. }) {
+            if kernel.folds(&plan) {
                 let fold = Kernel::fold(shape, num_rows);
                 self.emulator.run(fold, &args, self.backwards);
             }
