@@ -70,7 +70,9 @@ __device__ inline void multiply(float (&result)[4], const uint32_t (&a)[4], uint
                    "f"(sums[2]), "f"(sums[3]));
 }
 
-__device__ inline float exchange_xor(float value, int lanes) {
+// The value of the lane whose number differs in these bits.
+template <typename T>
+__device__ T exchange_xor(T value, int lanes) {
     return __shfl_xor_sync(0xffffffffu, value, lanes);
 }
 

@@ -31,10 +31,13 @@ pub use device::{DeviceError, DeviceMemory, device_memory, open_cuda};
 pub use kv::{move_kv, write_kv};
 pub use linear::Linear;
 pub use on_device::OnDevice;
-pub use paged_attention::paged_attention;
+pub use paged_attention::{Planned, paged_attention};
 pub use paging::Paging;
 pub use places::Places;
 pub use rms_norm::rms_norm;
 pub use rotary::rotate;
-pub use sampling::{Candidate, Draw, Noise, Scores, best, log_sum_exp, top_k};
+pub use sampling::{
+    Candidate, Draw, LogitChange, Noise, RowSampling, Scores, best, log_sum_exp, nucleus_len,
+    sample_rows, top_k,
+};
 pub use silu_mul::silu_mul;

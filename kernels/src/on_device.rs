@@ -24,6 +24,12 @@ impl Clone for OnDevice {
 
 #[cfg(any(feature = "cuda", test))]
 impl OnDevice {
+    /// No copy yet.
+    #[cfg(feature = "cuda")]
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
     /// The copy; `numbers` is called if there is none yet.
     pub(crate) fn of(
         &self,

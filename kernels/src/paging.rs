@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 use crate::on_device::OnDevice;
+use crate::paged_attention::Planned;
 
 /// A flat batch of rows over a paged cache, several sequences one after another.
 ///
@@ -31,6 +32,8 @@ pub struct Paging {
     pub slots: Vec<u32>,
     /// The rows' numbers where a GPU reads them; empty it when they change.
     pub on_device: OnDevice,
+    /// How a GPU goes about their attention; empty it when they change.
+    pub attention: Planned,
 }
 
 impl Paging {

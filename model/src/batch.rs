@@ -1,6 +1,6 @@
 //! The input of a forward: rows of many sequences, flat.
 
-use foretoken_kernels::{OnDevice, Paging};
+use foretoken_kernels::{OnDevice, Paging, Planned};
 
 use crate::Token;
 use crate::blocks::BlockTable;
@@ -62,6 +62,7 @@ impl Batch {
         } = rows;
         let seq = self.paging.context_lens.len();
         self.paging.on_device = OnDevice::default();
+        self.paging.attention = Planned::default();
         self.paging.context_lens.push(context_len);
         self.paging.block_tables.extend_from_slice(table.blocks());
         self.paging

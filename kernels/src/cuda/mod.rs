@@ -4,25 +4,33 @@
 
 mod add;
 mod kv;
+mod linear;
 mod linear_rows;
 mod memory;
 mod module;
 mod open;
+mod paged_attention;
 mod places;
 mod rms_norm;
 mod rotary;
+mod sampling;
+mod scratch;
 mod silu_mul;
 mod view;
 
 pub(crate) use add::add;
 pub(crate) use kv::{move_kv, write_kv};
+pub(crate) use linear::linear;
 pub(crate) use linear_rows::linear_rows;
 pub(crate) use memory::memory;
 pub(crate) use module::{Module, module};
 pub(crate) use open::open;
+pub(crate) use paged_attention::paged_attention;
 pub(crate) use places::{Numbers, shared};
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rotary::rotate;
+pub(crate) use sampling::{change_logits, sample_rows};
+pub(crate) use scratch::scratch;
 pub(crate) use silu_mul::silu_mul;
 pub(crate) use view::{Rows, output, view_mut};
 

@@ -35,6 +35,14 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Whether rows begin on multiples of 16 bytes.
+    pub(crate) fn is_aligned(&self) -> bool {
+        let stride = self.stride as usize * self.dtype.size_in_bytes();
+        self.address.is_multiple_of(16) && stride.is_multiple_of(16)
+    }
+}
+
 /// What a kernel writes, viewed as `[rows, width]`.
 pub(crate) fn view_mut(storage: &mut CudaStorage, layout: &Layout) -> Result<Rows> {
     Rows::new(storage, layout)

@@ -7,6 +7,8 @@
 
 mod block;
 mod int8;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod launches;
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
@@ -179,6 +181,22 @@ impl InplaceOp3 for Product<'_> {
                 }
             })
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &mut candle_core::CudaStorage,
+        yl: &Layout,
+        x: &candle_core::CudaStorage,
+        xl: &Layout,
+        w: &candle_core::CudaStorage,
+        wl: &Layout,
+    ) -> Result<()> {
+        if self.0.scales.is_some() {
+            bail!("int8 weights are for the CPU so far; choose bfloat16 on CUDA");
+        }
+        crate::cuda::linear((y, yl), (x, xl), (w, wl))
     }
 }
 
