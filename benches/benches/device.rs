@@ -190,7 +190,11 @@ impl Bench {
 
     fn sampling(&self) -> Result<()> {
         let vocab = if self.is_quick { 4096 } else { 128_256 };
-        for (name, top_k, top_p) in [("draw", 0, 1.0), ("draw top-p", 0, 0.9), ("draw top-k", 50, 0.9)] {
+        for (name, top_k, top_p) in [
+            ("draw", 0, 1.0),
+            ("draw top-p", 0, 0.9),
+            ("draw top-k", 50, 0.9),
+        ] {
             for rows in [1, 16, 64] {
                 let logits = Tensor::randn(0f32, 3.0, (rows, vocab), &self.device)?;
                 let row = |position| RowSampling {

@@ -181,7 +181,10 @@ fn tensors(shape: &Shape) -> Vec<Tensor> {
         ..
     } = shape;
     let kv_width = hidden / shape.heads * shape.kv_heads;
-    let mut tensors = vec![Tensor::new("model.embed_tokens.weight", &[shape.vocab, hidden])];
+    let mut tensors = vec![Tensor::new(
+        "model.embed_tokens.weight",
+        &[shape.vocab, hidden],
+    )];
     for layer in 0..shape.layers {
         let mut push = |name: &str, shape: &[usize]| {
             tensors.push(Tensor::new(

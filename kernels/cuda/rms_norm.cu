@@ -46,7 +46,8 @@ __device__ void rms_norm(const Args& args) {
 
     float sum = 0.0f;
     for (uint32_t column = first; column < args.width; column += STEP) {
-        for (T value : load(x, column, args.width).values) {
+        const Pack<T> pack = load(x, column, args.width);
+        for (T value : pack.values) {
             sum = __fmaf_rn(widen(value), widen(value), sum);
         }
     }

@@ -4,6 +4,8 @@
 //! beside it and however many threads run.
 
 mod add;
+#[cfg(any(feature = "cuda", test))]
+mod args;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;

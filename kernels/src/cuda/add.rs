@@ -4,22 +4,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result};
 
 use super::{Module, Rows, kernel, launch, module, output};
+use crate::args;
 use crate::launch::Launch;
 
 static MODULE: Module = module!("add");
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Args {
-    x: u64,
-    y: u64,
-    y_stride: i64,
-    width: u32,
-}
-
 pub(crate) fn add(x: &mut CudaStorage, xl: &Layout, y: &CudaStorage, yl: &Layout) -> Result<()> {
     let y = Rows::new(y, yl)?;
-    let args = Args {
+    let args = args::Add {
         x: output(x, xl, y.dtype, (y.num_rows, y.width))?,
         y: y.address,
         y_stride: y.stride,

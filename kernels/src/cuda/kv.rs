@@ -4,33 +4,12 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result, bail};
 
 use super::{Module, Rows, kernel, launch, module, view_mut};
-use crate::kv::{MOST_MOVES, groups};
+use crate::args;
+use crate::kv::groups;
 use crate::launch::Launch;
 use crate::places::Places;
 
 static MODULE: Module = module!("kv");
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct WriteArgs {
-    cache: u64,
-    rows: u64,
-    slots: u64,
-    cache_stride: i64,
-    rows_stride: i64,
-    num_slots: u32,
-    width: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct MoveArgs {
-    cache: u64,
-    cache_stride: i64,
-    width: u32,
-    num_moves: u32,
-    moves: [[u32; 2]; MOST_MOVES],
-}
 
 /// `WriteKv::check` has seen the shapes and the slots.
 pub(crate) fn write_kv(
@@ -48,7 +27,7 @@ pub(crate) fn write_kv(
             cache.dtype
         );
     }
-    let args = WriteArgs {
+    let args = args::WriteKv {
         cache: cache.address,
         rows: rows.address,
         slots: slots.address,
@@ -75,16 +54,7 @@ pub(crate) fn move_kv(
     // One row of blocks, each of which makes all moves in its columns.
     let grid = Launch::packs(name, 1, cache.width, cache.dtype.size_in_bytes());
     for group in groups(moves) {
-        let mut args = MoveArgs {
-            cache: cache.address,
-            cache_stride: cache.stride,
-            width: cache.width as u32,
-            num_moves: group.len() as u32,
-            moves: [[0; 2]; MOST_MOVES],
-        };
-        for (slots, &(from, to)) in args.moves.iter_mut().zip(group) {
-            *slots = [from, to];
-        }
+        let args = args::MoveKv::new(cache.address, cache.stride, cache.width as u32, group);
         // SAFETY: all slots lie in the cache.
         unsafe { launch(&device, &MODULE, grid, args) }?;
     }

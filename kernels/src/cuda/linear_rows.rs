@@ -4,19 +4,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, DType, Layout, Result, bail};
 
 use super::{Module, Numbers, Rows, kernel, launch, module, output};
+use crate::args;
 use crate::launch::Launch;
 
 static MODULE: Module = module!("linear_rows");
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Args {
-    weight: u64,
-    scales: u64,
-    indices: u64,
-    y: u64,
-    width: u32,
-}
 
 /// The rows of a matrix by index; `scales` are an int8 matrix's, by row.
 pub(crate) fn linear_rows(
@@ -44,7 +35,7 @@ pub(crate) fn linear_rows(
         (stored, _) => bail!("rows of {stored:?} are no rows of {dtype:?}"),
     };
     let indices_there = Numbers::upload(&device, indices)?;
-    let args = Args {
+    let args = args::LinearRows {
         weight: weight.address,
         scales: scales.unwrap_or_default(),
         indices: indices_there.address,

@@ -16,7 +16,10 @@ const OLDEST_CARD: (i32, i32) = (8, 0);
 pub(crate) fn open(ordinal: usize) -> Result<Device, DeviceError> {
     libraries()?;
     driver()?;
-    let count = CudaContext::device_count().w()?.max(0) as usize;
+    let count = match CudaContext::device_count() {
+        Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
+        count => count.w()?.max(0) as usize,
+    };
     if ordinal >= count {
         return Err(DeviceError::NoDevice { ordinal, count });
     }

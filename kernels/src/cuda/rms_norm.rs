@@ -4,20 +4,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result, bail};
 
 use super::{Module, Rows, kernel, launch, module, output};
+use crate::args;
 use crate::launch::Launch;
 
 static MODULE: Module = module!("rms_norm");
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Args {
-    x: u64,
-    weight: u64,
-    y: u64,
-    x_stride: i64,
-    width: u32,
-    eps: f32,
-}
 
 pub(crate) fn rms_norm(
     (y, yl): (&mut CudaStorage, &Layout),
@@ -36,7 +26,7 @@ pub(crate) fn rms_norm(
             weight.dtype
         );
     }
-    let args = Args {
+    let args = args::RmsNorm {
         x: x.address,
         weight: weight.address,
         y: output(y, yl, x.dtype, (x.num_rows, x.width))?,

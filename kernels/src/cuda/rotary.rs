@@ -4,24 +4,11 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, DType, Layout, Result, bail};
 
 use super::{Module, Rows, kernel, launch, module, view_mut};
+use crate::args;
 use crate::launch::Launch;
 use crate::places::Places;
 
 static MODULE: Module = module!("rotary");
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Args {
-    x: u64,
-    cos: u64,
-    sin: u64,
-    positions: u64,
-    x_stride: i64,
-    cos_stride: i64,
-    sin_stride: i64,
-    num_heads: u32,
-    half: u32,
-}
 
 /// `Rotate::check` has seen the shapes and the positions.
 pub(crate) fn rotate(
@@ -38,7 +25,7 @@ pub(crate) fn rotate(
     let device = x.device().clone();
     let positions = positions.numbers(&device)?;
     let x = view_mut(x, xl)?;
-    let args = Args {
+    let args = args::Rotate {
         x: x.address,
         cos: cos.address,
         sin: sin.address,

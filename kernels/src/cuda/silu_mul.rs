@@ -4,18 +4,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result, bail};
 
 use super::{Module, Rows, kernel, launch, module, output};
+use crate::args;
 use crate::launch::Launch;
 
 static MODULE: Module = module!("silu_mul");
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Args {
-    x: u64,
-    y: u64,
-    x_stride: i64,
-    width: u32,
-}
 
 pub(crate) fn silu_mul(
     y: &mut CudaStorage,
@@ -28,7 +20,7 @@ pub(crate) fn silu_mul(
         bail!("silu_mul: rows of odd width {}", x.width);
     }
     let width = x.width / 2;
-    let args = Args {
+    let args = args::SiluMul {
         x: x.address,
         y: output(y, yl, x.dtype, (x.num_rows, width))?,
         x_stride: x.stride,

@@ -9,6 +9,7 @@
 
 mod attention;
 mod linear;
+mod rows;
 mod sampling;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

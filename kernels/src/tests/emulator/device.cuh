@@ -225,6 +225,10 @@ inline float __fdiv_rn(float a, float b) {
     return a / b;
 }
 
+inline float __fsqrt_rn(float value) {
+    return std::sqrt(value);
+}
+
 inline float __fmaf_rn(float a, float b, float c) {
     return std::fma(a, b, c);
 }
