@@ -1,12 +1,16 @@
-//! What a tree of 32 guesses costs, by drafter and by length of the context.
+//! What a tree of 32 guesses costs, by drafter, by length of the context, and by what happens beside.
 //!
 //! `cargo bench -p foretoken-benches --bench draft [-- --tokens N]`
 //!
 //! Contexts are the workloads' text, one token longer at each call, as in a request that decodes. The corpus of `infini`
 //! is pieces of the same text, each copied from a random place where the last token of the one before stands: long
 //! matches occur, and all that goes on in more than one way goes on in many.
+//!
+//! In the second table caches are cold: before each call all threads read as much as the carried model weighs, and then
+//! one of them alone works for a while, as a step does that samples and commits.
 
 use std::fs::File;
+use std::hint::{black_box, spin_loop};
 use std::io::BufWriter;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,12 +19,13 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
 use foretoken_model::{
     BlockTable, Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use rayon::prelude::*;
 
 const CONTEXTS: [usize; 3] = [512, 2_048, 8_192];
 const TEMPERATURES: [f32; 2] = [0.0, 1.0];
@@ -35,6 +40,12 @@ const REPETITIONS: usize = 3;
 const DRAFT_TOKENS: usize = 32;
 const DOCUMENT: usize = 2_000;
 const SHARED_TOKENS: usize = 1 << 18;
+const SEQUENCES: [usize; 4] = [1, 2, 4, 16];
+const LENGTH: usize = 2_048;
+/// Tokens between the beginnings of two sequences' texts.
+const APART: usize = 400;
+const WEIGHTS: usize = 16 << 20;
+const PAUSE: Duration = Duration::from_micros(20);
 
 /// Measures the drafters that use no model.
 #[derive(Parser)]
@@ -42,6 +53,12 @@ struct Options {
     /// Tokens of the corpus
     #[arg(long, default_value_t = 50_000_000)]
     tokens: usize,
+    /// Drafters to measure; by default all
+    #[arg(long, value_delimiter = ',')]
+    drafters: Vec<String>,
+    /// Threads that share out sequences; by default as many as there are cores
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -67,26 +84,70 @@ fn main() -> Result<()> {
     let file = folder.path().join("corpus.fts");
     build(&vocabulary, &text, options.tokens, &file)?;
 
-    println!(
-        "\nµs per tree of up to {DRAFT_TOKENS} nodes (mean of {CALLS} calls, best of {REPETITIONS} runs)\n"
-    );
-    let columns = CONTEXTS
-        .map(|context| format!(" {context} tokens |"))
-        .concat();
-    println!("| drafter | T |{columns} nodes |");
-    println!("| --- | --: |{} --: |", " --: |".repeat(CONTEXTS.len()));
-    let drafters: [(&str, Box<dyn Drafter>); 4] = [
+    let infini = || anyhow::Ok(Infini::new(vocabulary.corpus(&file)?));
+    let auto = |infini| {
+        let trigram = Trigram::new(Some(vocabulary.table()?));
+        anyhow::Ok(Auto::new(trigram, Lookup::new(), infini))
+    };
+    let mut drafters: Vec<(&str, Box<dyn Drafter>)> = vec![
         ("lookup", Box::new(Lookup::new())),
         ("lookup, outputs shared", Box::new(sharing(&text))),
         ("trigram", Box::new(Trigram::new(Some(vocabulary.table()?)))),
-        ("infini", Box::new(Infini::new(vocabulary.corpus(&file)?))),
+        ("infini", Box::new(infini()?)),
+        ("auto", Box::new(auto(None)?)),
+        ("auto with a corpus", Box::new(auto(Some(infini()?))?)),
     ];
-    for (name, mut drafter) in drafters {
+    let wanted = |name: &str| options.drafters.iter().any(|wanted| wanted == name);
+    drafters.retain(|&(name, _)| options.drafters.is_empty() || wanted(name));
+    let by_length = CONTEXTS.map(|context| Setting {
+        context,
+        num_sequences: 1,
+        is_cold: false,
+    });
+    let by_sequences = SEQUENCES.map(|num_sequences| Setting {
+        context: LENGTH,
+        num_sequences,
+        is_cold: true,
+    });
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads);
+    // On a thread of the pool, as the engine is.
+    pool.build()?.install(|| {
+        println!(
+            "\nµs per tree of up to {DRAFT_TOKENS} nodes (mean of {CALLS} calls, best of {REPETITIONS} runs)\n"
+        );
+        let columns = CONTEXTS.map(|context| format!("{context} tokens"));
+        print(&mut drafters, &text, &by_length, &columns)?;
+        let num_threads = rayon::current_num_threads();
+        println!("\nThe same with cold caches, by sequences that {num_threads} threads draft for, {LENGTH} tokens each\n");
+        let columns = SEQUENCES.map(|num_sequences| format!("{num_sequences} sequences"));
+        print(&mut drafters, &text, &by_sequences, &columns)
+    })
+}
+
+/// What is done again and again.
+#[derive(Clone, Copy)]
+struct Setting {
+    /// Tokens of each sequence at first.
+    context: usize,
+    num_sequences: usize,
+    is_cold: bool,
+}
+
+/// One row for each drafter and temperature, one column for each setting.
+fn print(
+    drafters: &mut [(&str, Box<dyn Drafter>)],
+    text: &[Token],
+    settings: &[Setting],
+    columns: &[String],
+) -> Result<()> {
+    println!("| drafter | T | {} | nodes |", columns.join(" | "));
+    println!("| --- | --: |{} --: |", " --: |".repeat(columns.len()));
+    for (name, drafter) in drafters {
         for temperature in TEMPERATURES {
             let mut row = format!("| {name} | {temperature} |");
             let mut nodes = 0.0;
-            for context in CONTEXTS {
-                let (time, mean_nodes) = fastest(drafter.as_mut(), &text, context, temperature)?;
+            for setting in settings {
+                let (time, mean_nodes) = fastest(drafter.as_mut(), text, setting, temperature)?;
                 row += &format!(" {:.1} |", time.as_secs_f64() * 1e6);
                 nodes = mean_nodes;
             }
@@ -119,7 +180,8 @@ impl Vocabulary {
             let content = std::fs::read_to_string(folder.join(name)).context(name)?;
             text.extend(self.tokenizer.encode(&content, false)?);
         }
-        let needed = CONTEXTS[CONTEXTS.len() - 1] + CALLS;
+        let longest = CONTEXTS[CONTEXTS.len() - 1];
+        let needed = longest.max(LENGTH + APART * SEQUENCES[SEQUENCES.len() - 1]) + CALLS;
         ensure!(
             text.len() >= needed,
             "{} tokens of text, {needed} needed",
@@ -181,16 +243,16 @@ fn build(vocabulary: &Vocabulary, text: &[Token], num_tokens: usize, path: &Path
     Ok(())
 }
 
-/// The time of a call and the size of its tree.
+/// The time of a call and the size of a tree.
 fn fastest(
     drafter: &mut dyn Drafter,
     text: &[Token],
-    context: usize,
+    setting: &Setting,
     temperature: f32,
 ) -> Result<(Duration, f64)> {
     let mut best = (Duration::MAX, 0.0);
     for _ in 0..REPETITIONS {
-        let run = measure(drafter, text, context, temperature)?;
+        let run = measure(drafter, text, setting, temperature)?;
         if run.0 < best.0 {
             best = run;
         }
@@ -198,11 +260,11 @@ fn fastest(
     Ok(best)
 }
 
-/// Mean time and nodes of calls at growing contexts, the prompt's own left out.
+/// Mean time of calls and nodes of trees at growing contexts, the prompts' own left out.
 fn measure(
     drafter: &mut dyn Drafter,
     text: &[Token],
-    context: usize,
+    setting: &Setting,
     temperature: f32,
 ) -> Result<(Duration, f64)> {
     let sampling = SamplingParams {
@@ -210,24 +272,44 @@ fn measure(
         seed: 7,
         ..SamplingParams::greedy()
     };
-    let mut nodes = 0;
-    let mut started = Instant::now();
+    let weights = vec![1_u64; if setting.is_cold { WEIGHTS / 8 } else { 0 }];
+    let (mut time, mut nodes) = (Duration::ZERO, 0);
     for call in 0..=CALLS {
-        if call == 1 {
-            (nodes, started) = (0, Instant::now());
-        }
-        let context = Context {
-            seq: SeqId(1),
-            tokens: &text[..context + call],
+        let context = |number: usize| Context {
+            seq: SeqId(number as u64),
+            tokens: &text[number * APART..][..setting.context + call],
             table: BlockTable::EMPTY,
             sampling: &sampling,
             max_draft_tokens: DRAFT_TOKENS,
             max_draft_depth: DRAFT_TOKENS,
             hints: Hints::default(),
         };
-        nodes += drafter.propose(&[context])?[0].num_draft_tokens();
+        let contexts: Vec<Context<'_>> = (0..setting.num_sequences).map(context).collect();
+        if setting.is_cold {
+            step(&weights);
+        }
+        let started = Instant::now();
+        let trees = drafter.propose(&contexts)?;
+        if call > 0 {
+            time += started.elapsed();
+            nodes += trees
+                .iter()
+                .map(|tree| tree.num_draft_tokens())
+                .sum::<usize>();
+        }
     }
-    let time = started.elapsed() / CALLS as u32;
-    drafter.forget(SeqId(1));
-    Ok((time, nodes as f64 / CALLS as f64))
+    for number in 0..setting.num_sequences {
+        drafter.forget(SeqId(number as u64));
+    }
+    let num_trees = CALLS * setting.num_sequences;
+    Ok((time / CALLS as u32, nodes as f64 / num_trees as f64))
+}
+
+/// What a step does to caches and threads.
+fn step(weights: &[u64]) {
+    black_box(weights.par_iter().sum::<u64>());
+    let started = Instant::now();
+    while started.elapsed() < PAUSE {
+        spin_loop();
+    }
 }

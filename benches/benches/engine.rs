@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 const WORKLOADS: [&str; 4] = ["spec_bench", "gsm8k", "mbpp", "dialogue"];
-const DRAFTERS: [&str; 2] = ["trigram", "lookup"];
+const DRAFTERS: [&str; 3] = ["auto", "trigram", "lookup"];
 const BUDGETS: [u32; 2] = [8, 32];
 const TEMPERATURES: [f32; 2] = [0.0, 1.0];
 

@@ -44,26 +44,57 @@ impl Skill {
     }
 }
 
+/// What a machine takes for what.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Its forwards.
+    pub costs: Prices,
+    /// Seconds to draft for one sequence.
+    pub draft_seconds: f64,
+    /// Seconds that a forward takes more if drafts were made or verified in the step before it: the weights have left
+    /// the cache. Prices do not tell.
+    pub aftermath_seconds: f64,
+}
+
 /// Machines by name: a processor whose matrix units idle up to 16 rows, one where each row costs, a GPU that does not
-/// feel 200 rows.
-pub fn machines() -> [(&'static str, Prices); 3] {
+/// feel 200 rows. Drafts cost next to nothing there.
+pub fn machines() -> [(&'static str, Machine); 3] {
     let tiles = [(1, 4e-3), (16, 4.8e-3), (64, 9e-3)];
     let vectors = [(1, 1e-3), (8, 1.3e-3), (16, 2.3e-3), (64, 9e-3)];
     let gpu = [(1, 8e-3), (200, 8.6e-3), (800, 24e-3)];
     [
-        ("tiles", Prices::new(&tiles, 2e-9, 2e-8)),
-        ("vectors", Prices::new(&vectors, 2e-9, 2e-8)),
-        ("gpu", Prices::new(&gpu, 1e-10, 1e-9)),
+        ("tiles", Machine::new(Prices::new(&tiles, 2e-9, 2e-8))),
+        ("vectors", Machine::new(Prices::new(&vectors, 2e-9, 2e-8))),
+        ("gpu", Machine::new(Prices::new(&gpu, 1e-10, 1e-9))),
     ]
+}
+
+impl Machine {
+    /// Forwards that cost so much; drafts cost little.
+    pub fn new(costs: Prices) -> Self {
+        Self {
+            costs,
+            draft_seconds: 5e-6,
+            aftermath_seconds: 0.0,
+        }
+    }
+
+    /// A processor whose cache holds the whole model: next to its forwards drafts are dear, and dearer than they look.
+    pub fn cached() -> Self {
+        let costs = [(1, 2.6e-4), (4, 4.2e-4), (16, 1e-3), (64, 4.2e-3)];
+        Self {
+            costs: Prices::new(&costs, 2e-9, 2e-8),
+            draft_seconds: 3e-5,
+            aftermath_seconds: 4e-5,
+        }
+    }
 }
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// What forwards really cost.
-    pub costs: Prices,
-    /// Seconds to draft for one sequence.
-    pub draft_seconds: f64,
+    /// What everything really takes.
+    pub machine: Machine,
     /// Sequences side by side, each with its skill.
     pub skills: Vec<Skill>,
     /// Keys of each sequence.
@@ -74,10 +105,9 @@ pub struct World {
 
 impl World {
     /// Sequences that are all alike, of 500 tokens, on a machine.
-    pub fn new(costs: Prices, num_seqs: usize, skill: Skill) -> Self {
+    pub fn new(machine: Machine, num_seqs: usize, skill: Skill) -> Self {
         Self {
-            costs,
-            draft_seconds: 5e-6,
+            machine,
             skills: vec![skill; num_seqs],
             context_len: 500,
             max_draft_tokens: 16,
@@ -138,6 +168,7 @@ pub struct Simulation {
     random: StdRng,
     /// Tokens that each sequence has emitted.
     emitted: Vec<usize>,
+    has_drafted: bool,
 }
 
 impl Simulation {
@@ -148,6 +179,7 @@ impl Simulation {
             world,
             policy,
             random: StdRng::seed_from_u64(seed),
+            has_drafted: false,
         }
     }
 
@@ -180,8 +212,14 @@ impl Simulation {
             load.num_row_keys += tree.num_draft_tokens() * self.world.context_len;
             total.drafted += tree.num_draft_tokens();
         }
-        let draft = num_asked as f64 * self.world.draft_seconds;
-        let forward = self.world.costs.price(load);
+        let machine = &self.world.machine;
+        let draft = num_asked as f64 * machine.draft_seconds;
+        let forward = machine.costs.price(load)
+            + match self.has_drafted {
+                true => machine.aftermath_seconds,
+                false => 0.0,
+            };
+        self.has_drafted = num_asked > 0;
         total.seconds = draft + forward;
         let accepted: Vec<Accepted> = trees
             .iter()
@@ -257,6 +295,7 @@ fn truth(index: usize, position: usize) -> Token {
 pub fn in_hindsight(world: &World) -> (f64, f64) {
     let goodput = |num_drafts| {
         let mut simulation = Simulation::new(world.clone(), Policy::Fixed(num_drafts), 0);
+        simulation.step();
         simulation.step().goodput()
     };
     let best = (0..=world.max_draft_tokens)

@@ -40,6 +40,11 @@ pub trait Drafter: Send {
 
     /// The sequence has finished, was cancelled, or was preempted.
     fn forget(&mut self, _seq: SeqId) {}
+
+    /// No more comes: the last call. Saves what is to be known at the next start.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a drafter may see of a sequence when it proposes.

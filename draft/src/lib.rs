@@ -7,21 +7,26 @@
 //! - *acceptance length*: tokens emitted per verify, bonus token included.
 
 mod accept;
+mod auto;
 mod bytes;
 mod drafter;
 pub mod infini;
 mod lookup;
 mod maker;
 mod mixture;
+mod parallel;
+mod parts;
 mod ranking;
 mod suffix_automaton;
 mod tree;
 pub mod trigram;
 
 pub use accept::{Accepted, accept};
+pub use auto::Auto;
 pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
 pub use infini::Infini;
 pub use lookup::{Lookup, PREDICTION};
+pub use parts::PartsError;
 pub use ranking::Successor;
 pub use tree::{DraftTree, Node};
 pub use trigram::Trigram;

@@ -27,10 +27,11 @@ struct OpenNode {
     survival: f32,
     parent: Node,
     token: Token,
+    source: &'static str,
 }
 
 impl Maker {
-    /// Grows one tree in the name of `source`.
+    /// Grows one tree.
     ///
     /// `guess(tree, node, least, guesses)` says what may follow `node`, the latest of the tree: a few guesses, no token
     /// twice, each with its chance; one below `least` is of no use. A node is asked about after its parent.
@@ -40,7 +41,6 @@ impl Maker {
     pub(crate) fn make(
         &mut self,
         context: &Context<'_>,
-        source: &'static str,
         mut guess: impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>),
     ) -> DraftTree {
         let mut tree = DraftTree::new(context.root());
@@ -55,7 +55,7 @@ impl Maker {
                 self.open(node, survival, floor);
             }
             let Some(next) = self.open.pop() else { break };
-            match tree.push(next.parent, next.token, next.survival, source) {
+            match tree.push(next.parent, next.token, next.survival, next.source) {
                 Some(pushed) => node = pushed,
                 None => break,
             }
@@ -71,14 +71,15 @@ impl Maker {
 
     /// Opens the guesses as children of `parent`.
     fn open(&mut self, parent: Node, reached: f32, floor: f32) {
-        for &Successor { token, chance } in &self.guesses {
-            let survival = reached * chance;
+        for guess in &self.guesses {
+            let survival = reached * guess.chance;
             if survival >= floor {
                 let place = self.open.partition_point(|open| open.survival < survival);
                 let node = OpenNode {
                     survival,
                     parent,
-                    token,
+                    token: guess.token,
+                    source: guess.source,
                 };
                 self.open.insert(place, node);
             }
@@ -109,7 +110,7 @@ mod tests {
             max_draft_depth,
             hints: Hints::default(),
         };
-        maker.make(&context, "test", guess)
+        maker.make(&context, guess)
     }
 
     /// Guesses that depend on token and depth alone: `num` of them, their chances from a hash, at most what makers ask for.
@@ -120,9 +121,12 @@ mod tests {
                 (hash ^ token).wrapping_mul(0x9e37_79b1)
             });
             guesses.clear();
-            guesses.extend((0..num).map(|i| Successor {
-                token: hash % 5 + i,
-                chance: (hash.rotate_left(4 * i) % 8) as f32 / 7.0 * MAX_CHANCE,
+            guesses.extend((0..num).map(|i| {
+                Successor::new(
+                    hash % 5 + i,
+                    (hash.rotate_left(4 * i) % 8) as f32 / 7.0 * MAX_CHANCE,
+                    "test",
+                )
             }));
         }
     }
@@ -141,7 +145,7 @@ mod tests {
             guesses.clear();
             guesses.extend(
                 next.iter()
-                    .map(|&(token, chance)| Successor { token, chance }),
+                    .map(|&(token, chance)| Successor::new(token, chance, "test")),
             );
         };
         let cases: [((usize, usize), &[Token]); 5] = [
@@ -167,7 +171,7 @@ mod tests {
             asked.push((node, tree.num_nodes()));
             guesses.clear();
             let token = 10 + node as Token;
-            guesses.push(Successor { token, chance: 0.5 });
+            guesses.push(Successor::new(token, 0.5, "test"));
         };
         let tree = make(&mut Maker::default(), &[7, 8, 9], (3, 3), guess);
         assert_eq!(tree.tokens(), [9, 10, 11, 12]);

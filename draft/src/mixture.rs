@@ -36,13 +36,17 @@ impl Mixture {
         self.rest = 1.0;
     }
 
-    /// Adds a distribution: it gets its part of the rest.
-    pub(crate) fn add(&mut self, distribution: impl Iterator<Item = (Token, f32)>) {
+    /// Adds the distribution of a source: it gets its part of the rest.
+    pub(crate) fn add(
+        &mut self,
+        source: &'static str,
+        distribution: impl Iterator<Item = (Token, f32)>,
+    ) {
         let share = self.rest;
         for (token, chance) in distribution {
             let chance = share * chance;
             self.rest -= chance;
-            self.raise(token, chance);
+            self.raise(Successor::new(token, chance, source));
         }
     }
 
@@ -61,6 +65,15 @@ impl Mixture {
         self.rest /= whole;
     }
 
+    /// The chance of a token.
+    pub(crate) fn chance(&self, token: Token) -> f32 {
+        let place = self.places.get(token as usize).copied().unwrap_or_default();
+        match self.successors.get(place as usize) {
+            Some(successor) if successor.token == token => successor.chance,
+            _ => 0.0,
+        }
+    }
+
     /// What the chances leave of 1.
     pub(crate) fn rest(&self) -> f32 {
         self.rest
@@ -76,16 +89,19 @@ impl Mixture {
         &mut self.successors
     }
 
-    fn raise(&mut self, token: Token, chance: f32) {
-        let index = token as usize;
+    /// A token that is here already stays its first source's.
+    fn raise(&mut self, raised: Successor) {
+        let index = raised.token as usize;
         if index >= self.places.len() {
             self.places.resize(index + 1, 0);
         }
         match self.successors.get_mut(self.places[index] as usize) {
-            Some(successor) if successor.token == token => successor.chance += chance,
+            Some(successor) if successor.token == raised.token => {
+                successor.chance += raised.chance;
+            }
             _ => {
                 self.places[index] = self.successors.len() as u32;
-                self.successors.push(Successor { token, chance });
+                self.successors.push(raised);
             }
         }
     }
@@ -100,16 +116,21 @@ mod tests {
         let mut mixture = Mixture::default();
         for _ in 0..2 {
             mixture.clear();
-            mixture.add([(7, 0.5), (3, 0.25)].into_iter());
-            mixture.add([(3, 0.5)].into_iter());
+            mixture.add("test", [(7, 0.5), (3, 0.25)].into_iter());
+            mixture.add("test", [(3, 0.5)].into_iter());
             let got = mixture.successors();
-            let want = [(7, 0.5), (3, 0.375)].map(|(token, chance)| Successor { token, chance });
+            let want =
+                [(7, 0.5), (3, 0.375)].map(|(token, chance)| Successor::new(token, chance, "test"));
             assert_eq!(got[..], want);
             assert_eq!((mixture.rest(), mixture.is_complete()), (0.125, false));
+            assert_eq!(
+                [3, 7, 1, 99].map(|token| mixture.chance(token)),
+                [0.375, 0.5, 0.0, 0.0]
+            );
             mixture.favour(3.0, |token| token == 7);
             let got: Vec<f32> = mixture.successors().iter().map(|got| got.chance).collect();
             assert_eq!((got, mixture.rest()), (vec![0.75, 0.1875], 0.0625));
-            mixture.add([(1, 0.9)].into_iter());
+            mixture.add("test", [(1, 0.9)].into_iter());
             assert!(mixture.is_complete());
         }
     }

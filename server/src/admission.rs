@@ -1,6 +1,6 @@
 //! The door: raw fields become a `Request` or a `Refusal`, once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foretoken_model::chat_template::ChatTemplate;
@@ -27,8 +27,8 @@ pub struct Frontend {
     /// One permit for each request that may run or wait.
     permits: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
-    /// Its receiver is the engine's: closed means that the engine is gone.
-    inbox: mpsc::UnboundedSender<Request>,
+    /// Its receiver is the engine's: closed means that the engine is gone. None once it is dismissed.
+    inbox: Mutex<Option<mpsc::UnboundedSender<Request>>>,
     metrics: Metrics,
 }
 
@@ -96,7 +96,7 @@ impl Frontend {
                 drafters,
                 permits,
                 stage: watch::Sender::new(Stage::Open),
-                inbox,
+                inbox: Mutex::new(Some(inbox)),
                 metrics: Metrics::new(),
             },
             requests,
@@ -133,6 +133,21 @@ impl Frontend {
         self.proceed(Stage::Closed);
     }
 
+    /// Lets the engine end when its requests have: no more can come.
+    pub fn dismiss(&self) {
+        self.drain();
+        *self.lock_inbox() = None;
+    }
+
+    /// The way to the engine, until it is dismissed.
+    fn inbox(&self) -> Option<mpsc::UnboundedSender<Request>> {
+        self.lock_inbox().clone()
+    }
+
+    fn lock_inbox(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Request>>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn proceed(&self, to: Stage) {
         self.stage.send_if_modified(|stage| {
             let is_later = to > *stage;
@@ -150,7 +165,7 @@ impl Frontend {
 
     /// True while the engine runs.
     pub fn is_alive(&self) -> bool {
-        !self.inbox.is_closed()
+        self.inbox().is_some_and(|inbox| !inbox.is_closed())
     }
 
     /// True if a request could be admitted now, room in the queue aside.
@@ -160,7 +175,9 @@ impl Frontend {
 
     /// Resolves when the engine is gone.
     pub async fn engine_gone(&self) {
-        self.inbox.closed().await;
+        if let Some(inbox) = self.inbox() {
+            inbox.closed().await;
+        }
     }
 
     /// Refuses what could not be admitted now, whatever it asks for.
@@ -245,7 +262,7 @@ impl Frontend {
     fn check(&self, raw: RawRequest) -> Result<Checked, Refusal> {
         self.check_model(raw.model.as_deref())?;
         let sampling = self.sampling(&raw.sampling)?;
-        let speculation = self.speculation(&raw.speculation, raw.prediction.is_some())?;
+        let speculation = self.speculation(&raw.speculation)?;
         let stop_token_ids = self.stops(&raw)?;
         let logprobs = self.logprobs(raw.logprobs)?;
         let cache_salt = self.cache_salt(raw.cache_salt.as_deref())?;
@@ -300,7 +317,8 @@ impl Frontend {
             finished: false,
             meter: self.metrics.admitted(checked.prompt.len()),
         };
-        self.inbox
+        let inbox = self.inbox().ok_or(Refusal::EngineDead)?;
+        inbox
             .send(Request {
                 prompt: checked.prompt.clone(),
                 sampling,

@@ -26,8 +26,11 @@ pub fn generate(config: GenerateConfig) -> Result<()> {
         max_num_queued: 1,
         ..Grants::default()
     };
-    let frontend = launch(&config.engine, grants, Pricing::Guessed)?.frontend;
-    runtime.block_on(answer(&config, &frontend))
+    let launched = launch(&config.engine, grants, Pricing::Guessed)?;
+    runtime.block_on(async {
+        answer(&config, &launched.frontend).await?;
+        launched.end().await.context("the engine has failed")
+    })
 }
 
 async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()> {

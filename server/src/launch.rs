@@ -6,8 +6,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use foretoken_draft::infini::{Corpus, CorpusError};
-use foretoken_draft::trigram::{Search, StaticTable, TableError, TrigramOptions};
-use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::trigram::{
+    Search, SharedOverlay, SharedOverlayError, StaticTable, TableError, TrigramOptions,
+};
+use foretoken_draft::{Auto, Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     DeviceError, Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource,
     Quantization, device_memory,
@@ -67,6 +69,16 @@ pub enum LaunchError {
     /// The device.
     #[error("cannot compute on the device that --device names: {0}")]
     Device(#[from] DeviceError),
+    /// The shared overlay is none, another model's, or cannot be read or written.
+    #[error(
+        "--shared-overlay {place}: {error}; it is left as it is: name another file, or move this one away"
+    )]
+    SharedOverlay {
+        /// Where it lies.
+        place: String,
+        /// What is wrong with it.
+        error: SharedOverlayError,
+    },
     /// The cache's memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -102,11 +114,33 @@ pub enum LaunchError {
 /// A running engine and the edge's handle on it.
 #[derive(Debug)]
 pub struct Launched {
-    /// Drop every clone of it, and the engine ends when its requests have.
+    /// See [`Frontend::dismiss`] for how the engine ends.
     pub frontend: Arc<Frontend>,
     /// Ends with the engine; an error, or a panic, is the engine's death.
     pub thread: JoinHandle<candle_core::Result<()>>,
 }
+
+impl Launched {
+    /// Lets the engine end when its requests have, and waits until it has saved what drafters keep.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has died, now or before.
+    pub async fn end(self) -> candle_core::Result<()> {
+        self.frontend.dismiss();
+        // Nothing is awaited that could not be abandoned if the process is asked a second time to stop.
+        while !self.thread.is_finished() {
+            tokio::time::sleep(END_INTERVAL).await;
+        }
+        match self.thread.join() {
+            Ok(ended) => ended,
+            Err(_) => Err(candle_core::Error::msg("its thread panicked")),
+        }
+    }
+}
+
+/// How often is looked whether the engine has ended.
+const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a server grants its clients, beside the engine's own limits.
 #[derive(Clone, Debug, Default)]
@@ -252,27 +286,47 @@ pub fn table_of(options: &EngineOptions) -> Result<Option<StaticTable>, LaunchEr
 }
 
 /// The drafters that requests may name. All whose files are there, whichever is the default: they cost nothing until
-/// used.
+/// used. The first has others of its own, with what they know of the sequences that it drafts for; the files are mapped
+/// and shared.
 fn drafters(
     options: &EngineOptions,
     source: &ModelSource,
     model: &LoadedModel,
 ) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
-    let table = table(options, source, model)?;
     let search = match options.speculation.trigram_search {
         TrigramSearch::BestFirst => Search::BestFirst,
         TrigramSearch::Mcts => Search::Mcts,
     };
-    let trigram = TrigramOptions {
-        search,
-        ..TrigramOptions::default()
+    let asked = &options.speculation;
+    // One drafter owns what is shared: the server's own.
+    let owner = match asked.drafter == "trigram" {
+        true => "trigram",
+        false => "auto",
     };
+    let trigram = |of: &str| {
+        let options_of_trigram = TrigramOptions {
+            search,
+            ..TrigramOptions::default()
+        };
+        let table = table(options, source, model)?;
+        let trigram = Trigram::with_options(table, options_of_trigram);
+        match &asked.shared_overlay {
+            Some(path) if of == owner => Ok(trigram.sharing(shared_overlay(path, options, model)?)),
+            _ => Ok::<_, LaunchError>(trigram),
+        }
+    };
+    let infini = || match &asked.infini_corpus {
+        Some(path) => corpus(path, model).map(|corpus| Some(Infini::new(corpus))),
+        None => Ok(None),
+    };
+    let auto = Auto::new(trigram("auto")?, lookup(options), infini()?);
     let mut drafters: Vec<Box<dyn Drafter>> = vec![
-        Box::new(Trigram::with_options(table, trigram)),
+        Box::new(auto),
+        Box::new(trigram("trigram")?),
         Box::new(lookup(options)),
     ];
-    if let Some(path) = &options.speculation.infini_corpus {
-        drafters.push(Box::new(Infini::new(corpus(path, model)?)));
+    if let Some(infini) = infini()? {
+        drafters.push(Box::new(infini));
     }
     Ok(drafters)
 }
@@ -282,6 +336,24 @@ fn lookup(options: &EngineOptions) -> Lookup {
         true => Lookup::sharing(options.speculation.share_outputs_tokens),
         false => Lookup::new(),
     }
+}
+
+/// What earlier processes have learnt.
+fn shared_overlay(
+    path: &Path,
+    options: &EngineOptions,
+    model: &LoadedModel,
+) -> Result<SharedOverlay, LaunchError> {
+    let size = options.speculation.shared_overlay_size;
+    let vocab_size = model.llama.config().vocab_size;
+    let overlay = SharedOverlay::open(
+        path.to_owned(),
+        usize::try_from(size).unwrap_or(usize::MAX),
+        vocab_size,
+        model.tokenizer.fingerprint(),
+    );
+    let place = path.display().to_string();
+    overlay.map_err(|error| LaunchError::SharedOverlay { place, error })
 }
 
 /// The infini drafter's corpus. Its content is not verified, which would take seconds: it can mislead, and no more.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -97,13 +97,11 @@ pub async fn serve(doors: Doors, launched: Launched, stop: impl Future<Output = 
         () = until_the_end => {}
         () = tidy(&frontend) => {}
     }
-    if frontend.is_alive() {
-        return Ok(());
-    }
-    match thread.join() {
-        Ok(Err(error)) => Err(error).context("the engine has failed"),
-        _ => bail!("the engine has failed"),
-    }
+    let was_alive = frontend.is_alive();
+    let ended = Launched { frontend, thread }.end().await;
+    ended.context("the engine has failed")?;
+    ensure!(was_alive, "the engine has failed");
+    Ok(())
 }
 
 /// Keeps what is measured small, whether or not anybody asks for it; never resolves.

@@ -182,11 +182,7 @@ impl Frontend {
         })
     }
 
-    pub(crate) fn speculation(
-        &self,
-        raw: &RawSpeculation,
-        has_prediction: bool,
-    ) -> Result<Speculation, Refusal> {
+    pub(crate) fn speculation(&self, raw: &RawSpeculation) -> Result<Speculation, Refusal> {
         let defaults = &self.limits().speculation;
         let limit = |name, value: Option<u32>, default: usize, least: usize| match value {
             None => Ok(default),
@@ -215,7 +211,6 @@ impl Frontend {
             ));
         }
         let drafter = match raw.drafter.as_deref() {
-            None if has_prediction => self.default_for_predictions(),
             None => defaults.drafter,
             Some("none") => None,
             Some(name) => Some(self.drafter(name)?),
@@ -231,12 +226,6 @@ impl Frontend {
                 1,
             )?,
         })
-    }
-
-    /// Who states a prediction wants it drafted from, unless drafting is off.
-    fn default_for_predictions(&self) -> Option<&'static str> {
-        let default = self.limits().speculation.drafter?;
-        Some(self.drafter(PREDICTION_DRAFTER).unwrap_or(default))
     }
 
     fn drafter(&self, name: &str) -> Result<&'static str, Refusal> {
@@ -255,9 +244,6 @@ impl Frontend {
             })
     }
 }
-
-/// Who drafts from predictions.
-const PREDICTION_DRAFTER: &str = "lookup";
 
 /// Most nodes that a tree holds beside its root.
 pub(crate) const MAX_DRAFT_TOKENS: usize = DraftTree::MAX_NODES - 1;

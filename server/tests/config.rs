@@ -69,7 +69,7 @@ fn defaults() {
     assert_eq!(engine.kv_cache_memory_bytes, None);
     assert!(engine.enable_prefix_caching);
     let drafts = engine.speculation;
-    assert_eq!(drafts.drafter, "trigram");
+    assert_eq!(drafts.drafter, "auto");
     assert_eq!((drafts.trigram_table, drafts.infini_corpus), (None, None));
     assert_eq!(drafts.trigram_search, TrigramSearch::BestFirst);
     assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (16, 0));
@@ -205,7 +205,10 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--gpu-memory-utilization 0", "above 0"),
         ("--gpu-memory-utilization 1.5", "up to 1"),
         ("--gpu-memory-utilization NaN", "NaN"),
-        ("--drafter magic", "magic | trigram, lookup, infini, none"),
+        (
+            "--drafter magic",
+            "magic | auto, trigram, lookup, infini, none",
+        ),
         ("--drafter infini", "infini | --infini-corpus"),
         ("--max-num-seqs 0", "--max-num-seqs | 0"),
         ("--max-num-seqs 18446744073709551615", "--max-num-seqs"),
@@ -234,7 +237,7 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("[]", "not a JSON object"),
         (
             r#"{"method":"eagle3"}"#,
-            "eagle3 | trigram, lookup, infini, none",
+            "eagle3 | auto, trigram, lookup, infini, none",
         ),
         (r#"{"num_speculative_tokens":64}"#, "64 | 0 to 63"),
         (r#"{"num_speculative_tokens":-1}"#, "-1 | 0 to 63"),

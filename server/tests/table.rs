@@ -197,6 +197,55 @@ fn another_tokenizers_table_is_refused() {
     }
 }
 
+#[test]
+fn a_corpus_is_built_described_verified_and_drafted_with() {
+    let folder = TempDir::new().unwrap();
+    corpora(folder.path());
+    let kind = ["--kind", "suffix-array", "--input"];
+    let build = |inputs: &[&str]| build(folder.path(), &[&kind, inputs].concat());
+    let want = build(&["records.jsonl"]).unwrap();
+    assert!(build(&["column.parquet"]).unwrap() == want);
+    build(&["records.jsonl", "turns.jsonl"]).unwrap();
+    let show = [
+        "table",
+        "info",
+        "t.ftt",
+        "--verify",
+        "--show",
+        "Once upon a",
+    ];
+    let said = foretoken(folder.path(), &show).unwrap();
+    for part in [
+        "suffix array",
+        "8192 tokens",
+        "documents    6",
+        "whole",
+        "tokens of \"Once upon a\"",
+        "\" time\"",
+    ] {
+        assert!(said.contains(part), "no `{part}` in {said}");
+    }
+    let generate = "generate --raw -p Once --max-tokens 16 --temperature 0 --show-drafts --drafter infini \
+                    --min-draft-tokens 4 --threads 1 --infini-corpus t.ftt";
+    let generate: Vec<&str> = generate.split_whitespace().collect();
+    let said = foretoken(folder.path(), &generate).unwrap();
+    assert!(said.contains("plain decoding says the same text"), "{said}");
+
+    let good = fs::read(folder.path().join("t.ftt")).unwrap();
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    for (bytes, want) in [
+        (damaged, "its bytes hash to"),
+        (good[1..].to_vec(), "neither a trigram table"),
+    ] {
+        fs::write(folder.path().join("t.ftt"), bytes).unwrap();
+        let error = foretoken(folder.path(), &["table", "info", "t.ftt", "--verify"]).unwrap_err();
+        assert!(error.contains(want), "no `{want}` in {error}");
+    }
+    let error = build(&["records.jsonl", "--max-size", "1MB"]).unwrap_err();
+    assert!(error.contains("are for --kind trigram"), "{error}");
+}
+
 /// A text without much in common with itself, which soon fills a small memory.
 fn babble(seed: u64, num_words: usize) -> String {
     let mut state = seed;

@@ -1,10 +1,9 @@
 //! The budget's policy on a simulated clock, as its text flips between copies and noise.
 
 use clap::Args;
-use foretoken_server::engine::budget::Prices;
 use serde::{Deserialize, Serialize};
 
-use crate::simulation::{Policy, Simulation, Skill, World, Yield, in_hindsight, machines};
+use crate::simulation::{Machine, Policy, Simulation, Skill, World, Yield, in_hindsight, machines};
 
 /// What the text is like, one part after the other.
 const PARTS: [Skill; 5] = [
@@ -63,20 +62,21 @@ pub struct Window {
 /// Runs the policy on every machine.
 pub fn run(options: &PolicyOptions) -> Vec<PolicyResult> {
     let machines = machines();
-    let on = |(name, costs): &(&str, Prices)| {
+    let on = |(name, machine): &(&str, Machine)| {
         let results = options.num_seqs.iter();
         results
-            .map(|&num_seqs| follow(name, costs, num_seqs.into(), options))
+            .map(|&num_seqs| follow(name, machine, num_seqs.into(), options))
             .collect::<Vec<_>>()
     };
     machines.iter().flat_map(on).collect()
 }
 
-fn follow(machine: &str, costs: &Prices, num_seqs: usize, options: &PolicyOptions) -> PolicyResult {
+fn follow(name: &str, machine: &Machine, num_seqs: usize, options: &PolicyOptions) -> PolicyResult {
     let steps_per_window = usize::from(options.window);
     let steps_per_part = steps_per_window * usize::from(options.windows_per_flip);
-    let world = World::new(costs.clone(), num_seqs, PARTS[0]);
-    let mut simulation = Simulation::new(world, Policy::budget(costs.clone()), options.seed);
+    let world = World::new(machine.clone(), num_seqs, PARTS[0]);
+    let mut simulation =
+        Simulation::new(world, Policy::budget(machine.costs.clone()), options.seed);
     let mut windows = Vec::new();
     for skill in PARTS {
         simulation.world.skills = vec![skill; num_seqs];
@@ -88,7 +88,7 @@ fn follow(machine: &str, costs: &Prices, num_seqs: usize, options: &PolicyOption
         }));
     }
     PolicyResult {
-        machine: machine.to_owned(),
+        machine: name.to_owned(),
         num_seqs,
         steps_per_window,
         flips: (1..PARTS.len()).map(|part| part * steps_per_part).collect(),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::corpus::{Header, token_size};
+use crate::parts::PartsError;
 
 /// Separators of larger vocabularies would leave no room for what sorting adds.
 const MAX_VOCAB_SIZE: usize = 1 << 24;
@@ -55,6 +56,9 @@ pub enum BuildError {
     /// Writing failed.
     #[error("corpus: cannot be written: {0}")]
     Write(#[from] io::Error),
+    /// The build's files.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
 }
 
 impl SuffixArrayBuilder {
@@ -88,6 +92,11 @@ impl SuffixArrayBuilder {
     /// Tokens so far, and a separator for each document.
     pub fn num_tokens(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// The same, as they are stored of a build that is not finished.
+    pub(super) fn tokens(&self) -> &[i32] {
+        &self.tokens
     }
 
     /// Sorts and writes: the same bytes for the same documents in the same order.

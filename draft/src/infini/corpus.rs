@@ -16,6 +16,7 @@
 //! Opening reads the header alone, however large the file; [`Corpus::verify`] reads all. Until somebody calls it, and
 //! since a checksum can be forged, nothing is believed of the sections but their lengths.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::ops::Deref;
 
@@ -28,7 +29,7 @@ use crate::bytes::array;
 use super::index::{Index, Tokens};
 
 /// What a file starts with.
-pub(crate) const MAGIC: [u8; 4] = *b"FTS1";
+const MAGIC: [u8; 4] = *b"FTS1";
 
 /// Larger vocabularies have tokens that are stored in 4 bytes.
 const MAX_NARROW_VOCAB_SIZE: Token = u16::MAX as Token;
@@ -39,7 +40,7 @@ const SUFFIX: usize = 4;
 
 /// A corpus that [`SuffixArrayBuilder`](super::SuffixArrayBuilder) wrote, in a mapped file or in memory.
 pub struct Corpus {
-    bytes: Box<dyn Deref<Target = [u8]> + Send>,
+    bytes: Box<dyn Deref<Target = [u8]> + Send + Sync>,
     header: Header,
 }
 
@@ -104,21 +105,31 @@ pub enum CorpusError {
 }
 
 impl Corpus {
+    /// What a file starts with.
+    pub const MAGIC: [u8; 4] = MAGIC;
+
     /// Reads `bytes` in place. `vocab_size` is that of the model that is served, `fingerprint` that of its tokenizer.
     pub fn new(
-        bytes: impl Deref<Target = [u8]> + Send + 'static,
+        bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
         vocab_size: usize,
         fingerprint: u64,
     ) -> Result<Self, CorpusError> {
-        let header = Header::read(&bytes)?;
-        let found = (header.vocab_size, header.fingerprint);
+        let corpus = Self::open(bytes)?;
+        let found = (corpus.header.vocab_size, corpus.header.fingerprint);
         if (found.0 as usize, found.1) != (vocab_size, fingerprint) {
             let expected = (vocab_size, fingerprint);
             return Err(CorpusError::Vocabulary { found, expected });
         }
+        Ok(corpus)
+    }
+
+    /// Reads `bytes` in place, whichever model they are for.
+    pub fn open(
+        bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
+    ) -> Result<Self, CorpusError> {
         Ok(Self {
+            header: Header::read(&bytes)?,
             bytes: Box::new(bytes),
-            header,
         })
     }
 
@@ -136,6 +147,42 @@ impl Corpus {
     /// Tokens, and a separator for each document.
     pub fn num_tokens(&self) -> usize {
         self.header.num_tokens as usize
+    }
+
+    /// Documents: each has its separator, and no suffixes stand behind those that begin with one.
+    pub fn num_documents(&self) -> usize {
+        self.index().find(&[self.header.vocab_size]).len()
+    }
+
+    /// Tokens of the vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.header.vocab_size as usize
+    }
+
+    /// Names the tokenizer.
+    pub fn fingerprint(&self) -> u64 {
+        self.header.fingerprint
+    }
+
+    /// Bytes of the file.
+    pub fn num_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What followed the longest ending of `text` that goes on in the corpus, with that ending's length, commonest
+    /// first, with its share.
+    pub fn after(&self, text: &[Token]) -> (usize, Vec<(Token, f32)>) {
+        let (mut matches, mut followers) = (Vec::new(), Vec::new());
+        self.index().suffixes_of(text, &mut matches);
+        for found in matches.iter().rev() {
+            let total = self.index().followers(found, &mut followers);
+            if !followers.is_empty() {
+                followers.sort_by_key(|&(_, count)| Reverse(count));
+                let share = |&(token, count): &(Token, u32)| (token, count as f32 / total as f32);
+                return (found.len, followers.iter().map(share).collect());
+            }
+        }
+        (0, Vec::new())
     }
 
     /// What is searched.
@@ -277,6 +324,9 @@ pub(crate) mod tests {
             assert_eq!(corpus.verify(), Ok(()));
             assert_eq!(corpus.index().find(&[last]).len(), 2);
             assert_eq!(corpus.index().find(&[1, last]).len(), 1);
+            assert_eq!(corpus.num_documents(), 2);
+            assert_eq!(corpus.after(&[7, 1]), (1, vec![(last, 1.0)]));
+            assert_eq!(corpus.after(&[last]), (0, vec![]), "only ends follow");
         }
         let nothing = Corpus::new(file(10, &[]), 10, 7).unwrap();
         assert_eq!((nothing.num_tokens(), nothing.verify()), (0, Ok(())));

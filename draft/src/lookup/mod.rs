@@ -13,15 +13,12 @@ use crate::drafter::{Context, Drafter, Finished};
 use crate::tree::DraftTree;
 use past::Past;
 use shared::SharedOutputs;
-use text::{Match, SEPARATOR};
+pub(crate) use text::Match;
 
 const NAME: &str = "lookup";
 
 /// The source of draft tokens that are the client's own prediction.
 pub const PREDICTION: &str = "prediction";
-
-/// Tokens by which a match in a prediction counts as longer than it is: whoever states one knows more than the match.
-const TRUST: usize = 8;
 
 /// Drafts what came after the end of the sequence the last time.
 ///
@@ -47,45 +44,43 @@ impl Lookup {
         }
     }
 
-    fn draft(&mut self, context: &Context<'_>) -> DraftTree {
-        let own = self.pasts.entry(context.seq).or_default().advance(context);
+    /// Takes what is new of a sequence.
+    pub(crate) fn advance(&mut self, context: &Context<'_>) {
+        self.pasts.entry(context.seq).or_default().advance(context);
+    }
+
+    /// The longest match with a sequence's end, as far as it was taken.
+    pub(crate) fn longest_match(&self, context: &Context<'_>) -> Option<Match<'_>> {
+        let own = self.pasts.get(&context.seq).and_then(Past::longest_match);
         let shared = self.shared.as_ref();
         let others =
             shared.and_then(|shared| shared.find(context.hints.cache_salt, context.tokens));
         // Of equal matches the last counts, which is the sequence's own.
-        let longest = [others, own]
+        [others, own]
             .into_iter()
             .flatten()
-            .max_by_key(|found| found.len);
-        longest.map_or_else(
-            || DraftTree::new(context.root()),
-            |found| chain(context, found),
-        )
+            .max_by_key(|found| found.len)
     }
-}
 
-/// What follows a match, as far as it may be drafted.
-fn chain(context: &Context<'_>, found: Match<'_>) -> DraftTree {
-    let mut tree = DraftTree::new(context.root());
-    let (source, len) = match found.is_predicted {
-        true => (PREDICTION, found.len + TRUST),
-        false => (NAME, found.len),
-    };
-    for depth in 1..=context.max_draft_tokens.min(context.max_draft_depth) {
-        // Where the match reaches up to the sequence's end, the draft goes on with itself: the text has a period.
-        let token = match found.after.get(depth - 1) {
-            Some(&token) => token,
-            None => tree.tokens()[depth - found.after.len()],
+    fn draft(&mut self, context: &Context<'_>) -> DraftTree {
+        let mut tree = DraftTree::new(context.root());
+        self.advance(context);
+        let Some(found) = self.longest_match(context) else {
+            return tree;
         };
-        if token == SEPARATOR
-            || tree
-                .push(depth - 1, token, survival(len, depth), source)
-                .is_none()
-        {
-            break;
+        for depth in 0..context.max_draft_tokens.min(context.max_draft_depth) {
+            let Some(token) = found.follower(depth) else {
+                break;
+            };
+            tree.push(
+                depth,
+                token,
+                survival(found.len(), depth + 1),
+                found.source(),
+            );
         }
+        tree
     }
-    tree
 }
 
 /// The chance that `depth` tokens after a match of `len` are kept.

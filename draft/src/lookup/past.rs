@@ -22,8 +22,8 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Takes what is new of the sequence, and gives the longest match with its end.
-    pub(super) fn advance(&mut self, context: &Context<'_>) -> Option<Match<'_>> {
+    /// Takes what is new of the sequence.
+    pub(super) fn advance(&mut self, context: &Context<'_>) {
         let tokens = context.tokens;
         if self.num_tokens > tokens.len() {
             *self = Self::default();
@@ -33,6 +33,10 @@ impl Past {
         }
         self.text.extend(&tokens[self.num_tokens..]);
         self.num_tokens = tokens.len();
+    }
+
+    /// The longest match with the sequence's end.
+    pub(super) fn longest_match(&self) -> Option<Match<'_>> {
         let mut found = self.text.repeat()?;
         found.is_predicted = self.prediction.contains(&found.end);
         Some(found)

@@ -2,10 +2,14 @@
 
 use foretoken_model::Token;
 
+use super::{NAME, PREDICTION};
 use crate::suffix_automaton::{Repeat, SuffixAutomaton};
 
 /// Stands between texts: no vocabulary has it, so it never follows anything that is drafted.
 pub(super) const SEPARATOR: Token = Token::MAX;
+
+/// Tokens by which a match in a prediction counts as longer than it is: whoever states one knows more than the match.
+const TRUST: usize = 8;
 
 /// A growing text that knows where its parts occur.
 #[derive(Debug, Default)]
@@ -16,7 +20,7 @@ pub(super) struct Text {
 
 /// Where the end of a sequence stands in a text, and what comes there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Match<'a> {
+pub(crate) struct Match<'a> {
     /// Tokens that match.
     pub(super) len: usize,
     /// Where they end: the index of the token after them.
@@ -24,7 +28,32 @@ pub(super) struct Match<'a> {
     /// The text from there on.
     pub(super) after: &'a [Token],
     /// True if it is the client's prediction.
-    pub(super) is_predicted: bool,
+    pub(crate) is_predicted: bool,
+}
+
+impl Match<'_> {
+    /// Tokens that match; those of a prediction count for more.
+    pub(crate) fn len(&self) -> usize {
+        match self.is_predicted {
+            true => self.len + TRUST,
+            false => self.len,
+        }
+    }
+
+    /// Who drafts what follows.
+    pub(crate) fn source(&self) -> &'static str {
+        match self.is_predicted {
+            true => PREDICTION,
+            false => NAME,
+        }
+    }
+
+    /// What comes `depth` tokens behind the match, if anything does.
+    pub(crate) fn follower(&self, depth: usize) -> Option<Token> {
+        // Where the match reaches up to the sequence's end, it goes on with itself: the text has a period.
+        let place = depth.checked_rem(self.after.len())?;
+        Some(self.after[place]).filter(|&token| token != SEPARATOR)
+    }
 }
 
 impl Text {

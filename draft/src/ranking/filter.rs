@@ -56,7 +56,7 @@ mod tests {
     fn what_the_sampler_drops_is_no_guess() {
         // At T = 1 .5 : .25 : .15 : .05 and .05 for the rest, at T = 1/2 .25 : .0625 : .0225 : .0025 and .0025.
         let guesses = [(1, 0.25), (0, 0.5), (3, 0.05), (2, 0.15)]
-            .map(|(token, chance)| Successor { token, chance });
+            .map(|(token, chance)| Successor::new(token, chance, "test"));
         let cases = [
             (1.0, 0, 1.0, 0.0, 4),
             (1.0, 2, 1.0, 0.0, 2),

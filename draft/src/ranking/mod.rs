@@ -13,6 +13,19 @@ pub struct Successor {
     pub token: Token,
     /// How likely it is.
     pub chance: f32,
+    /// Who thought of it.
+    pub source: &'static str,
+}
+
+impl Successor {
+    /// A token that a drafter thinks of.
+    pub fn new(token: Token, chance: f32, source: &'static str) -> Self {
+        Self {
+            token,
+            chance,
+            source,
+        }
+    }
 }
 
 /// Guesses that are kept of those at one token.
@@ -37,26 +50,28 @@ const LIFT: f32 = 3.0;
 #[derive(Debug)]
 pub(crate) struct Ranking<'a> {
     sampling: &'a SamplingParams,
-    /// Temperature and noise; none where the best token is taken.
-    noise: Option<(f32, Noise)>,
+    /// 0 where the best token is taken.
+    temperature: f32,
+    noise: Noise,
 }
 
 impl<'a> Ranking<'a> {
     /// The ranking of one request. Logit bias and penalties are not regarded.
     pub(crate) fn new(sampling: &'a SamplingParams) -> Self {
-        let noise = Noise::new(sampling.seed);
+        let temperature = match sampling.is_greedy() {
+            true => 0.0,
+            false => sampling.temperature,
+        };
         Self {
             sampling,
-            noise: (!sampling.is_greedy()).then_some((sampling.temperature, noise)),
+            temperature,
+            noise: Noise::new(sampling.seed),
         }
     }
 
     /// The least chance of the drafter's own that could become one of `least` in the ranking: noise can lift a token.
     pub(crate) fn least_own(&self, least: f32) -> f32 {
-        match self.noise {
-            Some((temperature, _)) => least * (-LIFT * temperature).exp(),
-            None => least,
-        }
+        least * (-LIFT * self.temperature).exp()
     }
 
     /// Ranks guesses at the token of `position`: `guesses` come with the drafter's own chances, in any order, and may
@@ -69,17 +84,18 @@ impl<'a> Ranking<'a> {
         least: f32,
         ranked: &mut Vec<Successor>,
     ) {
-        let temperature = self.noise.map_or(0.0, |(temperature, _)| temperature);
-        let trust = 1.0 / (1.0 + temperature / 2.0);
-        let reach = least.ln() / trust;
-        if self.noise.is_some() {
+        let trust = 1.0 / (1.0 + self.temperature / 2.0);
+        let mut reach = f32::NEG_INFINITY;
+        if self.temperature > 0.0 {
             filter(guesses, self.sampling);
+            reach = least.ln() / trust;
         }
         let mut best = Best::default();
-        for &guess in guesses.iter() {
-            let floor = best.floor().max(best.highest() + reach);
-            if let Some(score) = self.score(guess, position, floor) {
-                best.insert(score, guess);
+        for batch in guesses.chunks(Noise::BATCH) {
+            for (&guess, score) in batch.iter().zip(self.scores(batch, position)) {
+                if score >= best.floor().max(best.highest() + reach) {
+                    best.insert(score, guess);
+                }
             }
         }
         let best = best.entries();
@@ -89,8 +105,8 @@ impl<'a> Ranking<'a> {
         let part = |score: f32| ((score - highest) * trust).exp();
         ranked.clear();
         ranked.extend(best.iter().map(|&(score, guess)| Successor {
-            token: guess.token,
             chance: part(score),
+            ..guess
         }));
         let whole = part(rest) + sum(ranked.iter().copied());
         for guess in ranked {
@@ -98,14 +114,15 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// `ln q + T g`, if it reaches `floor`.
-    fn score(&self, guess: Successor, position: usize, floor: f32) -> Option<f32> {
-        let own = guess.chance.ln();
-        let Some((temperature, noise)) = self.noise else {
-            return Some(own);
-        };
-        let noise = noise.at_least(position, guess.token, (floor - own) / temperature)?;
-        Some(own + temperature * noise)
+    /// `ln q + T g` of each guess.
+    fn scores(&self, batch: &[Successor], position: usize) -> [f32; Noise::BATCH] {
+        let mut tokens = [0; Noise::BATCH];
+        let mut chances = [1.0; Noise::BATCH];
+        for ((token, chance), guess) in tokens.iter_mut().zip(&mut chances).zip(batch) {
+            (*token, *chance) = (guess.token, guess.chance);
+        }
+        self.noise
+            .perturb(position, self.temperature, &tokens, &chances)
     }
 }
 
@@ -117,10 +134,7 @@ struct Best {
 
 impl Default for Best {
     fn default() -> Self {
-        let none = Successor {
-            token: 0,
-            chance: 0.0,
-        };
+        let none = Successor::new(0, 0.0, "");
         Self {
             entries: [(f32::NEG_INFINITY, none); MAX_CHILDREN],
             len: 0,
@@ -179,10 +193,7 @@ mod tests {
     fn distribution(num_tokens: Token) -> Vec<Successor> {
         let weight = |token: Token| 1.0 / (1.0 + (token * 37 % num_tokens) as f32);
         let total: f32 = (0..num_tokens).map(weight).sum();
-        let successor = |token| Successor {
-            token,
-            chance: weight(token) / total,
-        };
+        let successor = |token| Successor::new(token, weight(token) / total, "test");
         (0..num_tokens).map(successor).collect()
     }
 
@@ -242,8 +253,8 @@ mod tests {
 
     #[test]
     fn without_noise_the_likeliest_come_first_ties_by_id() {
-        let guesses =
-            [(9, 0.2), (3, 0.2), (5, 0.5)].map(|(token, chance)| Successor { token, chance });
+        let guesses = [(9, 0.2), (3, 0.2), (5, 0.5)]
+            .map(|(token, chance)| Successor::new(token, chance, "test"));
         let got = ranked(&SamplingParams::greedy(), &guesses, 4);
         assert_eq!(tokens(&got), [5, 3, 9]);
     }
@@ -265,10 +276,7 @@ mod tests {
             }
         }
         assert_eq!(ranked(&sampling(1.0, 5), &[], 3), []);
-        let certain = Successor {
-            token: 1,
-            chance: 1.0,
-        };
+        let certain = Successor::new(1, 1.0, "test");
         assert_eq!(ranked(&SamplingParams::greedy(), &[certain], 3), [certain]);
     }
 }

@@ -2,58 +2,89 @@
 
 use foretoken_model::Token;
 
+use super::NAME;
 use super::overlay::Overlay;
 use super::recent::Recent;
+use super::shared::SharedRows;
 use super::suffix::Suffix;
 use super::table::StaticTable;
 use crate::mixture::Mixture;
+use crate::tree::{DraftTree, Node};
 
 /// How much the sequence's own past is doubted: after two tokens, a row of weight w speaks for w / (w + doubt) of what
 /// may come; after one, which tells less, the doubt is the other.
 const PAIR_DOUBT: f32 = 0.6;
 const SINGLE_DOUBT: f32 = 1.5;
 
+/// The same for what others were answered, which is another text: as replays of 96 answers of each temperature had it.
+const SHARED_PAIR_DOUBT: f32 = 3.0;
+const SHARED_SINGLE_DOUBT: f32 = 20.0;
+
 /// What it is worth to a token to be among the sequence's latest.
 const RECENT_FACTOR: f32 = 1.7;
 
-/// What is known of texts: the sequence's own, and the corpus.
+/// What is known of texts: the sequence's own, others', and the corpus.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
-    pub(crate) overlay: &'a Overlay,
-    pub(crate) recent: Recent,
-    pub(crate) table: Option<&'a StaticTable>,
+    pub(super) tokens: &'a [Token],
+    pub(super) overlay: &'a Overlay,
+    pub(super) recent: Recent,
+    pub(super) shared: Option<&'a SharedRows>,
+    pub(super) table: Option<&'a StaticTable>,
 }
 
 impl Sources<'_> {
-    /// What may follow `last`, the last two tokens or the only one: to `mixture`, which is emptied before.
+    /// Adds what may follow a node.
+    pub(crate) fn guess(&self, tree: &DraftTree, node: Node, least: f32, mixture: &mut Mixture) {
+        let token = tree.tokens()[node];
+        let before = match node {
+            DraftTree::ROOT => self.tokens.iter().nth_back(1).copied(),
+            _ => Some(tree.tokens()[tree.parents()[node]]),
+        };
+        match before {
+            Some(before) => self.blend(&[before, token], least, mixture),
+            None => self.blend(&[token], least, mixture),
+        }
+    }
+
+    /// Adds what may follow `last`, the last two tokens or the only one.
     ///
-    /// Each row takes its part of what those before it left: for the pair the overlay's, then the table's; then so for
-    /// the single token. The table's commonest tokens stand in where all of them are silent. Nothing is taken from the
-    /// table whose chance is below `least`.
-    pub(crate) fn blend(&self, last: &[Token], least: f32, mixture: &mut Mixture) {
-        mixture.clear();
+    /// Each row takes its part of what those before it left: for the pair the overlay's, then what others were
+    /// answered, then the table's; then so for the single token. The table's commonest tokens stand in where all of
+    /// them are silent. Nothing is taken from the table whose chance is below `least`.
+    pub(super) fn blend(&self, last: &[Token], least: f32, mixture: &mut Mixture) {
         for suffix in Suffix::all(last) {
             let known = suffix == Suffix::EMPTY && !mixture.successors().is_empty();
             if known || mixture.is_complete() {
                 break;
             }
-            let row = self.overlay.successors(suffix);
-            let doubt = match suffix.is_pair() {
-                true => PAIR_DOUBT,
-                false => SINGLE_DOUBT,
+            let (own_doubt, shared_doubt) = match suffix.is_pair() {
+                true => (PAIR_DOUBT, SHARED_PAIR_DOUBT),
+                false => (SINGLE_DOUBT, SHARED_SINGLE_DOUBT),
             };
-            let doubted = doubt + row.iter().map(|&(_, weight)| weight).sum::<f32>();
-            mixture.add(row.iter().map(|&(token, weight)| (token, weight / doubted)));
+            add(mixture, self.overlay.successors(suffix), own_doubt);
+            if let Some(shared) = self.shared {
+                add(mixture, shared.successors(suffix), shared_doubt);
+            }
             if let Some(table) = self.table {
                 let least = least / mixture.rest();
                 if least < 1.0 {
                     let row = table.successors(suffix);
-                    mixture.add(row.take_while(|&(_, chance)| chance >= least));
+                    mixture.add(NAME, row.take_while(|&(_, chance)| chance >= least));
                 }
             }
         }
         mixture.favour(RECENT_FACTOR, |token| self.recent.holds(token));
     }
+}
+
+/// Adds a row by its weights, `doubt` being what they leave.
+fn add(mixture: &mut Mixture, row: &[(Token, f32)], doubt: f32) {
+    let doubted = doubt + row.iter().map(|&(_, weight)| weight).sum::<f32>();
+    mixture.add(
+        NAME,
+        row.iter().map(|&(token, weight)| (token, weight / doubted)),
+    );
 }
 
 #[cfg(test)]
@@ -74,8 +105,10 @@ mod tests {
 
     fn sources<'a>(overlay: &'a Overlay, table: Option<&'a StaticTable>) -> Sources<'a> {
         Sources {
+            tokens: &[],
             overlay,
             recent: Recent::default(),
+            shared: None,
             table,
         }
     }
@@ -125,6 +158,7 @@ mod tests {
         ];
         let mut mixture = Mixture::default();
         for (overlay, table, last, want) in cases {
+            mixture.clear();
             sources(overlay, table).blend(last, 0.0, &mut mixture);
             assert_close(mixture.successors(), want);
         }
@@ -147,6 +181,7 @@ mod tests {
         let mut mixture = Mixture::default();
         favouring.blend(&[1, 2], 0.0, &mut mixture);
         assert_close(mixture.successors(), &[(6, 0.38), (8, 0.38)]);
+        mixture.clear();
         favouring.recent = Recent::of(&[5, 8, 7]);
         favouring.blend(&[1, 2], 0.0, &mut mixture);
         assert_close(mixture.successors(), &[(6, 0.30), (8, 0.51)]);

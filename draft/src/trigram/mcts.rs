@@ -205,7 +205,7 @@ impl Mcts {
             if path.len < context.max_draft_depth.min(MAX_DEPTH) {
                 guess(path.last(first), path.len, &mut self.guesses);
                 if let Some(&next) = self.guesses.first() {
-                    *path = path.with(next, path.num_visits);
+                    *path = path.with(next.token, next.chance, path.num_visits);
                 }
             }
         }
@@ -220,7 +220,7 @@ impl Mcts {
                 num_visits,
                 ..
             } = self.nodes[child];
-            let path = path.with(Successor { token, chance }, num_visits);
+            let path = path.with(token, chance, num_visits);
             self.paths.push(path);
             self.collect_below(child, path);
         }
@@ -279,9 +279,9 @@ impl Mcts {
 }
 
 impl Path {
-    fn with(mut self, next: Successor, num_visits: u32) -> Self {
-        self.tokens[self.len] = next.token;
-        self.survival[self.len] = self.end_survival() * next.chance.min(1.0);
+    fn with(mut self, token: Token, chance: f32, num_visits: u32) -> Self {
+        self.tokens[self.len] = token;
+        self.survival[self.len] = self.end_survival() * chance.min(1.0);
         self.len += 1;
         self.num_visits = num_visits;
         self

@@ -8,26 +8,31 @@
 
 mod blend;
 mod builder;
+mod grams;
 mod mcts;
 mod overlay;
 mod recent;
+mod row;
+mod shared;
 mod suffix;
 mod table;
 
 use candle_core::Result;
-use foretoken_model::{SamplingParams, SeqId, Token};
+use foretoken_model::{SamplingParams, SeqId};
 use rustc_hash::FxHashMap;
 
-use crate::drafter::{Context, Drafter};
+use crate::drafter::{Context, Drafter, Finished};
 use crate::maker::Maker;
 use crate::mixture::Mixture;
+use crate::parallel::for_each_job;
 use crate::ranking::Ranking;
-use crate::tree::{DraftTree, Node};
+use crate::tree::DraftTree;
 use blend::Sources;
 pub use builder::{BuildError, Pruning, TableBuilder};
+pub(crate) use grams::Grams;
 pub use mcts::Mcts;
-use overlay::Overlay;
-use recent::Recent;
+pub(crate) use overlay::Overlay;
+pub use shared::{SharedOverlay, SharedOverlayError};
 pub use table::{StaticTable, TableError};
 
 const NAME: &str = "trigram";
@@ -66,9 +71,15 @@ impl Default for TrigramOptions {
 /// Drafts by tri-grams.
 #[derive(Debug)]
 pub struct Trigram {
-    table: Option<StaticTable>,
-    options: TrigramOptions,
+    pub(crate) grams: Grams,
     overlays: FxHashMap<SeqId, Overlay>,
+    options: TrigramOptions,
+    scratches: Vec<Scratch>,
+}
+
+/// What one thread drafts with.
+#[derive(Debug, Default)]
+struct Scratch {
     mixture: Mixture,
     maker: Maker,
     mcts: Mcts,
@@ -83,62 +94,51 @@ impl Trigram {
     /// As above, something left out or done otherwise.
     pub fn with_options(table: Option<StaticTable>, options: TrigramOptions) -> Self {
         Self {
-            table,
-            options,
+            grams: Grams {
+                table,
+                shared: None,
+                adapts: options.adapts,
+            },
             overlays: FxHashMap::default(),
-            mixture: Mixture::default(),
-            maker: Maker::default(),
-            mcts: Mcts::default(),
+            options,
+            scratches: Vec::new(),
         }
     }
 
-    fn draft(&mut self, context: &Context<'_>) -> DraftTree {
-        let tokens = context.tokens;
-        let overlay = self.overlays.entry(context.seq).or_default();
-        let mut recent = Recent::default();
-        if self.options.adapts {
-            overlay.learn(tokens);
-            recent = Recent::of(tokens);
-        }
-        let sources = Sources {
-            overlay,
-            recent,
-            table: self.table.as_ref(),
-        };
+    /// The same, but it learns from all requests that have no salt, and guesses from that for all of these.
+    pub fn sharing(mut self, overlay: SharedOverlay) -> Self {
+        self.grams.shared = Some(overlay);
+        self
+    }
+}
+
+impl Scratch {
+    fn draft(
+        &mut self,
+        context: &Context<'_>,
+        sources: &Sources<'_>,
+        options: TrigramOptions,
+    ) -> DraftTree {
         let greedy = SamplingParams::greedy();
-        let ranking = Ranking::new(match self.options.shares_noise {
+        let ranking = Ranking::new(match options.shares_noise {
             true => context.sampling,
             false => &greedy,
         });
         let mixture = &mut self.mixture;
-        let mut guess = |last: &[Token], depth, least, guesses: &mut _| {
-            sources.blend(last, ranking.least_own(least), mixture);
-            ranking.rank(mixture.successors(), tokens.len() + depth, least, guesses);
-        };
-        match self.options.search {
-            Search::BestFirst => self
-                .maker
-                .make(context, NAME, |tree, node, least, guesses| {
-                    let token = tree.tokens()[node];
-                    let depth = tree.depth(node);
-                    match token_before(tree, node, tokens) {
-                        Some(before) => guess(&[before, token], depth, least, guesses),
-                        None => guess(&[token], depth, least, guesses),
-                    }
-                }),
+        let num_tokens = context.tokens.len();
+        match options.search {
+            Search::BestFirst => self.maker.make(context, |tree, node, least, guesses| {
+                mixture.clear();
+                sources.guess(tree, node, ranking.least_own(least), mixture);
+                let position = num_tokens + tree.depth(node);
+                ranking.rank(mixture.successors(), position, least, guesses);
+            }),
             Search::Mcts => self.mcts.make(context, NAME, |last, depth, guesses| {
-                guess(last, depth, 0.0, guesses);
+                mixture.clear();
+                sources.blend(last, 0.0, mixture);
+                ranking.rank(mixture.successors(), num_tokens + depth, 0.0, guesses);
             }),
         }
-    }
-}
-
-/// The token before a node's own; none at the beginning of a text.
-fn token_before(tree: &DraftTree, node: Node, tokens: &[Token]) -> Option<Token> {
-    if node == DraftTree::ROOT {
-        tokens.iter().nth_back(1).copied()
-    } else {
-        Some(tree.tokens()[tree.parents()[node]])
     }
 }
 
@@ -148,20 +148,49 @@ impl Drafter for Trigram {
     }
 
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
-        Ok(contexts.iter().map(|context| self.draft(context)).collect())
+        let mut jobs: Vec<_> = contexts
+            .iter()
+            .map(|context| {
+                let overlay = self.overlays.remove(&context.seq);
+                (context, overlay.unwrap_or_default())
+            })
+            .collect();
+        let (grams, options) = (&self.grams, self.options);
+        let trees = for_each_job(
+            &mut jobs,
+            &mut self.scratches,
+            |(context, overlay), scratch| {
+                let sources = grams.sources(context, overlay);
+                scratch.draft(context, &sources, options)
+            },
+        );
+        let learnt = jobs
+            .into_iter()
+            .map(|(context, overlay)| (context.seq, overlay));
+        self.overlays.extend(learnt);
+        Ok(trees)
+    }
+
+    fn finished(&mut self, finished: &Finished<'_>) {
+        self.grams.finished(finished);
     }
 
     fn forget(&mut self, seq: SeqId) {
         self.overlays.remove(&seq);
     }
+
+    fn close(&mut self) -> Result<()> {
+        self.grams.close()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use foretoken_model::{BlockTable, Noise, SamplingParams};
+    use foretoken_model::{BlockTable, Noise, SamplingParams, Token};
 
     use super::*;
     use crate::drafter::Hints;
+    use crate::tree::Node;
 
     const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
 

@@ -3,13 +3,11 @@
 use foretoken_model::Token;
 use rustc_hash::FxHashMap;
 
+use super::row::Row;
 use super::suffix::Suffix;
 
 /// What a visit leaves of the weight of earlier ones: the latest counts most, and a row's total stays below 3.
 const DECAY: f32 = 0.65;
-
-/// Successors in a row; the lightest gives way.
-const MAX_SUCCESSORS: usize = 8;
 
 /// Rows of one sequence, 80 bytes each.
 const MAX_ROWS: usize = 1 << 16;
@@ -25,13 +23,6 @@ const KEPT_TOKENS: usize = MAX_ROWS / 8;
 pub(crate) struct Overlay {
     rows: FxHashMap<Suffix, Row>,
     num_learnt: usize,
-}
-
-/// Successors with their weights, in the order in which they were first seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Row {
-    successors: [(Token, f32); MAX_SUCCESSORS],
-    len: usize,
 }
 
 impl Overlay {
@@ -55,31 +46,12 @@ impl Overlay {
 
     /// What followed `suffix`, with weights; nothing if it was never seen.
     pub(crate) fn successors(&self, suffix: Suffix) -> &[(Token, f32)] {
-        self.rows
-            .get(&suffix)
-            .map_or(&[], |row| &row.successors[..row.len])
+        self.rows.get(&suffix).map_or(&[], Row::successors)
     }
 
     fn visit(&mut self, before: &[Token], token: Token) {
         for suffix in Suffix::all(before).filter(|&suffix| suffix != Suffix::EMPTY) {
-            self.rows.entry(suffix).or_default().visit(token);
-        }
-    }
-}
-
-impl Row {
-    fn visit(&mut self, token: Token) {
-        let seen = &mut self.successors[..self.len];
-        for (_, weight) in seen.iter_mut() {
-            *weight *= DECAY;
-        }
-        if let Some((_, weight)) = seen.iter_mut().find(|entry| entry.0 == token) {
-            *weight += 1.0;
-        } else if self.len < MAX_SUCCESSORS {
-            self.successors[self.len] = (token, 1.0);
-            self.len += 1;
-        } else if let Some(lightest) = seen.iter_mut().min_by(|a, b| a.1.total_cmp(&b.1)) {
-            *lightest = (token, 1.0);
+            self.rows.entry(suffix).or_default().visit(token, DECAY);
         }
     }
 }
@@ -142,5 +114,33 @@ mod tests {
             );
         }
         assert_eq!(overlay.successors(Suffix::single(1)), []);
+    }
+
+    #[test]
+    fn a_million_tokens_take_no_more_room_than_there_is() {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 8
+        };
+        // Some repeats, so that rows fill and are visited again; mostly news.
+        let tokens: Vec<Token> = (0..1_000_000)
+            .map(|i| if i % 3 == 0 { next() % 100 } else { next() })
+            .collect();
+        let mut overlay = Overlay::default();
+        let mut capacity = 0;
+        for end in (0..=tokens.len()).step_by(1000) {
+            overlay.learn(&tokens[..end]);
+            assert!(
+                overlay.rows.len() <= MAX_ROWS,
+                "{} rows",
+                overlay.rows.len()
+            );
+            capacity = capacity.max(overlay.rows.capacity());
+        }
+        assert!(capacity < 2 * MAX_ROWS, "room for {capacity} rows");
+        let last = tokens[tokens.len() - 2];
+        let latest = overlay.successors(Suffix::pair(tokens[tokens.len() - 3], last));
+        assert!(latest.iter().any(|entry| Some(&entry.0) == tokens.last()));
     }
 }

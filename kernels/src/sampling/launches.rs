@@ -4,6 +4,7 @@ use super::{LogitChange, RowSampling};
 use crate::launch::Launch;
 
 /// Tokens that the kernels' order of candidates has room for, and their search for the k-th of them is quick with.
+#[cfg(feature = "cuda")]
 pub(crate) const MOST_TOKENS: usize = 1 << 22;
 
 /// `RowSampling`, as the kernel reads it.

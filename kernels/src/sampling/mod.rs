@@ -12,6 +12,7 @@ mod log_sum_exp;
 mod mass;
 mod noise;
 mod nucleus;
+mod perturb;
 mod philox;
 mod rows;
 mod top_k;

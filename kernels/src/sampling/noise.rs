@@ -4,8 +4,6 @@
 //! who asks, or how often, a token is the same whatever was drafted, and a drafter that asks too guesses what the
 //! target will say.
 
-use std::f32::consts::LN_2;
-
 use super::block::BLOCK;
 use super::philox::philox;
 use crate::math::ln;
@@ -39,15 +37,7 @@ impl Noise {
     /// Standard Gumbel noise of `token` at `position`.
     #[inline]
     pub fn at(&self, position: usize, token: u32) -> f32 {
-        // One logarithm of the four is taken: a drafter asks for few tokens of a position.
-        gumbel(self.bits(position, token as usize / Self::LANES)[token as usize % Self::LANES])
-    }
-
-    /// The noise of `token` at `position` if it reaches `floor`: no logarithm is taken where it clearly does not.
-    #[inline]
-    pub fn at_least(&self, position: usize, token: u32, floor: f32) -> Option<f32> {
-        let (group, lane) = (token as usize / Self::LANES, token as usize % Self::LANES);
-        reaching(self.bits(position, group)[lane], floor)
+        gumbel(self.bits_of(position, token))
     }
 
     /// The random bits of a block of tokens at `position`.
@@ -61,6 +51,18 @@ impl Noise {
         bits
     }
 
+    /// The random bits of one token at `position`, picked without a branch or an index, so that lanes can do it.
+    #[inline(always)]
+    pub(crate) fn bits_of(&self, position: usize, token: u32) -> u32 {
+        let [a, b, c, d] = self.bits(position, token as usize / Self::LANES);
+        let pick = |even, odd| if token & 1 == 0 { even } else { odd };
+        if token & 2 == 0 {
+            pick(a, b)
+        } else {
+            pick(c, d)
+        }
+    }
+
     #[inline(always)]
     fn bits(&self, position: usize, group: usize) -> [u32; Self::LANES] {
         let position = position as u64;
@@ -71,19 +73,9 @@ impl Noise {
     }
 }
 
-#[inline(always)]
-fn reaching(bits: u32, floor: f32) -> Option<f32> {
-    // The uniform v is at least 2^-(zeros + 1), and -ln(-ln(1 - v)) < -ln v.
-    let bound = (bits.leading_zeros() + 1) as f32 * LN_2;
-    if bound < floor {
-        return None;
-    }
-    Some(gumbel(bits)).filter(|&noise| noise >= floor)
-}
-
 /// -ln(-ln u) for a uniform u in (0, 1) with 32 random bits.
 #[inline(always)]
-fn gumbel(bits: u32) -> f32 {
+pub(crate) fn gumbel(bits: u32) -> f32 {
     -ln(exponential(bits))
 }
 
@@ -91,17 +83,19 @@ fn gumbel(bits: u32) -> f32 {
 #[inline(always)]
 fn exponential(bits: u32) -> f32 {
     const SCALE: f32 = 1.0 / 4_294_967_296.0;
-    if bits >= 1 << 31 {
-        return -ln((!bits as f32 + 0.5) * SCALE);
-    }
     let v = (bits as f32 + 0.5) * SCALE;
     let w = 1.0 - v;
-    // Kahan: the rounding of 1 - v is undone by the quotient, so that tiny v keep their digits.
-    if w == 1.0 {
-        v
+    let is_upper = bits >= 1 << 31;
+    // All is computed and then chosen from, so that lanes can do it.
+    let log = -ln(if is_upper {
+        (!bits as f32 + 0.5) * SCALE
     } else {
-        -ln(w) * (v / (1.0 - w))
-    }
+        w
+    });
+    // Kahan: the rounding of 1 - v is undone by the quotient, so that tiny v keep their digits.
+    let corrected = log * (v / (1.0 - w));
+    let lower = if w == 1.0 { v } else { corrected };
+    if is_upper { log } else { lower }
 }
 
 #[cfg(test)]
@@ -149,27 +143,6 @@ mod tests {
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
         assert!((mean - 0.577_216).abs() < 0.02, "mean {mean}");
         assert!((variance - 1.644_934).abs() < 0.04, "variance {variance}");
-    }
-
-    #[test]
-    fn a_floor_drops_what_lies_below_it_and_nothing_else() {
-        let noise = Noise::new(9);
-        for token in 0..10_000 {
-            let value = noise.at(3, token);
-            for floor in [
-                f32::NEG_INFINITY,
-                -1.0,
-                0.0,
-                0.7,
-                3.0,
-                value,
-                Noise::MAX,
-                f32::INFINITY,
-            ] {
-                let want = (value >= floor).then_some(value);
-                assert_eq!(noise.at_least(3, token, floor), want, "{token}, {floor}");
-            }
-        }
     }
 
     struct Block<'a>(Noise, usize, u32, &'a mut [u32; BLOCK]);

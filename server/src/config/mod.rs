@@ -19,7 +19,7 @@ pub use engine::{DtypeChoice, EngineOptions, QuantizationChoice};
 pub use generate::GenerateConfig;
 pub use serve::{LogFormat, ServeConfig};
 pub use speculation::{SpeculationOptions, TrigramSearch};
-pub use table::{TableBuildConfig, TableCommand, TableInfoConfig};
+pub use table::{CountingConfig, TableBuildConfig, TableCommand, TableInfoConfig, TableKind};
 
 /// Serves a language model over HTTP and gRPC, and guesses ahead to answer faster.
 ///
@@ -56,7 +56,7 @@ pub enum Command {
     Serve(ServeConfig),
     /// Answer one prompt on the terminal and exit
     Generate(GenerateConfig),
-    /// Make the trigram drafter's table, or look into one
+    /// Make a table of texts for a drafter, or look into one
     #[command(subcommand)]
     Table(TableCommand),
 }

@@ -7,17 +7,18 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use serde_json::{Map, Value};
 
-use super::engine::count;
+use super::engine::{count, size};
 use crate::validation::MAX_DRAFT_TOKENS;
 
 /// Who guesses, and how much. Requests may ask for something else, within what the engine has.
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Speculation (changes the speed, never the text)")]
 pub struct SpeculationOptions {
-    /// Who guesses the next tokens: a table of what follows what, the text so far, a corpus, or nobody
+    /// Who guesses the next tokens: a table of what follows what, the text so far, a corpus, all of these together
+    /// (auto), or nobody
     #[arg(
         long, env = "FORETOKEN_DRAFTER", value_name = "NAME", value_parser = DRAFTERS,
-        default_value = "trigram"
+        default_value = "auto"
     )]
     pub drafter: String,
 
@@ -41,7 +42,7 @@ pub struct SpeculationOptions {
     )]
     pub trigram_search: TrigramSearch,
 
-    /// The infini drafter's corpus; without one there is no such drafter
+    /// The infini drafter's corpus, which auto guesses from, too; without one there is no such drafter
     #[arg(
         long,
         env = "FORETOKEN_INFINI_CORPUS",
@@ -72,7 +73,7 @@ pub struct SpeculationOptions {
     pub max_draft_depth: usize,
 
     /// Guess from earlier requests' answers too, where both have the same cache_salt or none; whoever can ask may then
-    /// find out by time what others were answered (needs --drafter lookup, or requests that name it)
+    /// find out by time what others were answered (by the drafters auto and lookup)
     #[arg(
         long, env = "FORETOKEN_SHARE_OUTPUTS", value_name = "BOOL", num_args = 0..=1,
         require_equals = true, default_value = "false", default_missing_value = "true",
@@ -80,12 +81,31 @@ pub struct SpeculationOptions {
     )]
     pub share_outputs: bool,
 
-    /// Tokens of answers that --share-outputs keeps, at most, the latest; some 160 bytes each
+    /// Tokens of answers that --share-outputs keeps, at most, the latest; some 160 bytes each, in each of
+    /// the two drafters
     #[arg(
         long, env = "FORETOKEN_SHARE_OUTPUTS_TOKENS", value_name = "N", value_parser = count(1024),
         default_value = "262144", hide_short_help = true
     )]
     pub share_outputs_tokens: usize,
+
+    /// Learn what follows what from all answers but those to requests with a cache_salt, have the trigram drafter guess
+    /// from it, and keep it in this file from one start to the next; whoever can ask may then find out by time what
+    /// others were answered
+    #[arg(
+        long,
+        env = "FORETOKEN_SHARED_OVERLAY",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub shared_overlay: Option<PathBuf>,
+
+    /// Memory of --shared-overlay, at most: what has not come up for longest is forgotten
+    #[arg(
+        long, env = "FORETOKEN_SHARED_OVERLAY_SIZE", value_name = "SIZE", value_parser = size,
+        default_value = "64MiB", hide_short_help = true
+    )]
+    pub shared_overlay_size: u64,
 
     /// vLLM's form of --drafter and --max-draft-tokens: '{"method": "ngram", "num_speculative_tokens": 8}'
     #[arg(
@@ -105,7 +125,7 @@ pub enum TrigramSearch {
 }
 
 /// Names that `--drafter` takes.
-const DRAFTERS: [&str; 4] = ["trigram", "lookup", "infini", "none"];
+const DRAFTERS: [&str; 5] = ["auto", "trigram", "lookup", "infini", "none"];
 
 fn draft_count(least: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=MAX_DRAFT_TOKENS as u64)

@@ -2,23 +2,36 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::engine::{count, size};
 
-/// Makes the trigram drafter's table, or looks into one.
+/// Makes what drafters know of texts, or looks into it.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum TableCommand {
-    /// Count what follows what in texts, and write it as a table for --trigram-table
+    /// Write what follows what in texts, for --trigram-table or --infini-corpus
     Build(TableBuildConfig),
     /// Say what a table holds
     Info(TableInfoConfig),
+}
+
+/// Names that `--kind` takes.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum TableKind {
+    /// What followed two tokens, counted: for --trigram-table
+    Trigram,
+    /// The texts themselves with all their suffixes in order: for --infini-corpus
+    SuffixArray,
 }
 
 /// Texts, how to read them, and what to keep of them.
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(after_help = BUILD_HELP)]
 pub struct TableBuildConfig {
+    /// What to make of the texts
+    #[arg(long, value_name = "NAME", default_value = "trigram")]
+    pub kind: TableKind,
+
     /// The model's folder, or its tokenizer.json [default: the carried model's]
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
@@ -43,34 +56,43 @@ pub struct TableBuildConfig {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_chars: Option<u64>,
 
-    /// How often a successor of two tokens must have been seen
-    #[arg(
-        long, value_name = "N", default_value = "2",
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub min_count: u32,
+    /// What a trigram table keeps.
+    #[command(flatten)]
+    pub counting: CountingConfig,
+}
+
+/// What a trigram table keeps of what is counted, and the memory for counting. A suffix array has no use for it.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Trigram tables")]
+pub struct CountingConfig {
+    /// How often a successor of two tokens must have been seen [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub min_count: Option<u32>,
 
     /// How often a successor of one token must have been seen [default: that of two]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub min_other_count: Option<u32>,
 
-    /// Successors of two tokens, at most
-    #[arg(long, value_name = "N", default_value = "12", value_parser = count(1))]
-    pub max_successors: usize,
+    /// Successors of two tokens, at most [default: 12]
+    #[arg(long, value_name = "N", value_parser = count(1))]
+    pub max_successors: Option<usize>,
 
     /// Bytes of the table, at most: what was seen least often goes [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
 
-    /// Memory for counts; what goes beyond is sorted on the disk
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory)]
-    pub memory_limit: u64,
+    /// Memory for counts; what goes beyond is sorted on the disk [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory_limit: Option<u64>,
 }
 
 const BUILD_HELP: &str = "\
 A build that was cut off goes on where it was if it is started again with the same texts and
 options. Build from texts like those that the model writes: its own answers, what it was trained
 on, or what its users ask about. The table serves the models with exactly this tokenizer.
+
+A suffix array takes 6 bytes a token (8 where the vocabulary has 65,536 tokens or more), and twice
+that of memory while it is sorted.
 
 A record of a .jsonl file is {\"text\"}, a chat as {\"messages\": [{\"role\", \"content\"}]} or
 {\"conversations\": [{\"from\", \"value\"}]}, {\"turns\": [TEXT]}, {\"question\", \"answer\"}, or

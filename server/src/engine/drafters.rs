@@ -102,6 +102,16 @@ impl Drafters {
         });
     }
 
+    /// Tells every drafter that no more comes.
+    pub(crate) fn close(&mut self) {
+        for drafter in &mut self.drafters {
+            if let Err(error) = drafter.close() {
+                let drafter = drafter.name();
+                tracing::error!(drafter, %error, "what the drafter has learnt is not saved");
+            }
+        }
+    }
+
     /// Calls every drafter. An error is logged and forgiven; after a panic its state may be torn, so it is dismissed,
     /// and requests that name it are decoded plainly.
     fn each(&mut self, mut call: impl FnMut(&mut dyn Drafter) -> Result<()>) {

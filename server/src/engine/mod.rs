@@ -100,8 +100,15 @@ impl Engine {
         self.budget = Budget::new(Prices::prior());
     }
 
-    /// Works until the inbox is closed and everything that came through it has ended.
-    pub fn run(mut self, mut inbox: UnboundedReceiver<Request>) -> Result<()> {
+    /// Works until the inbox is closed and everything that came through it has ended. Then, or if it fails, drafters
+    /// save what they keep.
+    pub fn run(mut self, inbox: UnboundedReceiver<Request>) -> Result<()> {
+        let worked = self.work(inbox);
+        self.drafters.close();
+        worked
+    }
+
+    fn work(&mut self, mut inbox: UnboundedReceiver<Request>) -> Result<()> {
         loop {
             if self.is_idle() {
                 self.check_blocks();

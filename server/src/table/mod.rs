@@ -1,4 +1,4 @@
-//! `foretoken table`: makes the trigram drafter's table, or looks into one.
+//! `foretoken table`: makes the table of `trigram` or the corpus of `infini`, or looks into one.
 
 mod build;
 mod corpus;

@@ -25,7 +25,7 @@ async fn both_doors_say_the_same_whatever_drafts() {
         assert_eq!(status, 200, "{plain}");
         let text = plain["choices"][0]["text"].as_str().unwrap();
         assert!(!text.is_empty());
-        for drafter in ["trigram", "lookup"] {
+        for drafter in ["auto", "trigram", "lookup"] {
             let (_, drafted) = server
                 .post("/v1/completions", &completion(drafter, temperature))
                 .await;

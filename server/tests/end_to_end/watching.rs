@@ -90,7 +90,7 @@ async fn metrics_add_up() {
         request.send().await.unwrap().json::<Value>().await.unwrap()
     };
     let mut expected = BTreeMap::from([("prompt", 0), ("output", 0), ("draft", 0), ("kept", 0)]);
-    for drafter in ["trigram", "lookup", "none"] {
+    for drafter in ["auto", "lookup", "none"] {
         let answer = post(
             json!({"prompt": "Once upon a time", "max_tokens": 40, "temperature": 0,
             "ignore_eos": true, "speculative": {"drafter": drafter, "n_max": 8, "n_min": 8}}),
@@ -138,7 +138,7 @@ async fn metrics_add_up() {
         let given = exact.copied().unwrap_or_else(|| sum(&samples, name));
         assert_eq!(given, value, "{name}: {samples:#?}");
     }
-    for drafter in ["trigram", "lookup"] {
+    for drafter in ["auto", "lookup"] {
         let of = |name: &str| {
             samples[&format!("foretoken_spec_decode_{name}_total{{drafter=\"{drafter}\"}}")]
         };
@@ -218,7 +218,7 @@ async fn log_lines_of_a_request_hold_its_id() {
     for (field, value) in [
         ("name", json!("request")),
         ("id", json!("mine-1")),
-        ("drafter", json!("trigram")),
+        ("drafter", json!("auto")),
         ("finish_reason", json!("length")),
         ("output_tokens", json!(5)),
     ] {

@@ -4,14 +4,14 @@
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::{Search, StaticTable, TrigramOptions};
-use foretoken_draft::{Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
     Dtype, LoadOptions, LoadedModel, Logprobs, ModelSource, SamplingParams, Token, Tokenizer,
 };
 use foretoken_server::engine::BLOCK_SIZE;
 
-const DRAFTERS: [&str; 8] = [
-    "none", "trigram", "lookup", "infini", "wrong", "right", "hidden", "mix",
+const DRAFTERS: [&str; 9] = [
+    "none", "auto", "trigram", "lookup", "infini", "wrong", "right", "hidden", "mix",
 ];
 const BUDGETS: [usize; 4] = [1, 4, 16, 63];
 const TEMPERATURES: [f32; 4] = [0.0, 0.7, 1.0, 1.3];
@@ -202,10 +202,13 @@ impl Bench {
             search,
             ..TrigramOptions::default()
         };
+        let infini = || Infini::new(self.corpus(&sequences));
+        let auto = Auto::new(Trigram::new(self.table()), Lookup::new(), Some(infini()));
         vec![
+            Box::new(auto),
             Box::new(Trigram::with_options(self.table(), trigram)),
             Box::new(Lookup::default()),
-            Box::new(Infini::new(self.corpus(&sequences))),
+            Box::new(infini()),
             prophet("right", Prophecy::Right),
             prophet("wrong", Prophecy::Wrong),
             prophet("hidden", Prophecy::Hidden),
@@ -245,7 +248,7 @@ impl Bench {
             "none" => None,
             "mix" => [
                 None,
-                Some("trigram"),
+                Some("auto"),
                 Some("lookup"),
                 Some("infini"),
                 Some("right"),
@@ -281,7 +284,9 @@ impl Bench {
             self.check_counters(drafter(index), budget, got);
         }
         // Something repeats in the crowd's prompts.
-        if cell.crowd == 1 && ["trigram", "lookup", "infini"].contains(&DRAFTERS[cell.drafter]) {
+        if cell.crowd == 1
+            && ["auto", "trigram", "lookup", "infini"].contains(&DRAFTERS[cell.drafter])
+        {
             let num_draft_tokens: usize = got.iter().map(|got| got.stats.num_draft_tokens).sum();
             assert!(num_draft_tokens > 0, "{cell:?}: nothing was drafted");
         }

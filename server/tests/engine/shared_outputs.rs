@@ -1,13 +1,14 @@
 //! Outputs that later requests are drafted: only where asked for, only under the same salt, and never heard in the text.
 
 use crate::support::{Answer, Ask, Setup, answers, stories};
-use foretoken_draft::Lookup;
+use foretoken_draft::{Auto, Drafter, Lookup, Trigram};
 use foretoken_model::{Dtype, SamplingParams};
+use foretoken_server::engine::Engine;
 
 const NUM_TOKENS: usize = 45;
 const BUDGET: usize = 8;
 
-fn ask(cache_salt: Option<&'static str>, temperature: f32) -> Ask {
+fn ask(drafter: &'static str, cache_salt: Option<&'static str>, temperature: f32) -> Ask {
     let sampling = SamplingParams {
         temperature,
         seed: 3,
@@ -16,17 +17,25 @@ fn ask(cache_salt: Option<&'static str>, temperature: f32) -> Ask {
     let ask = Ask::new((300..340).collect(), sampling, NUM_TOKENS);
     Ask {
         cache_salt,
-        ..ask.drafted(Some("lookup"), BUDGET)
+        ..ask.drafted(Some(drafter), BUDGET)
     }
+}
+
+fn engine() -> Engine {
+    let auto = Auto::new(Trigram::new(None), Lookup::sharing(4096), None);
+    let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(auto), Box::new(Lookup::sharing(4096))];
+    Setup::new(stories(), Dtype::Float32).engine(drafters)
+}
+
+fn say(engine: &mut Engine, ask: Ask) -> Answer {
+    answers(engine, vec![ask]).remove(0)
 }
 
 #[test]
 fn the_second_of_two_equal_requests_is_drafted_the_first_ones_answer() {
     for temperature in [0.0, 1.0] {
-        let mut engine =
-            Setup::new(stories(), Dtype::Float32).engine(vec![Box::new(Lookup::sharing(4096))]);
-        let mut say =
-            |salt| -> Answer { answers(&mut engine, vec![ask(salt, temperature)]).remove(0) };
+        let mut engine = engine();
+        let mut say = |salt| say(&mut engine, ask("lookup", salt, temperature));
         let first = say(None);
         assert!(
             first.stats.num_steps > NUM_TOKENS / 2,
@@ -47,5 +56,21 @@ fn the_second_of_two_equal_requests_is_drafted_the_first_ones_answer() {
                 "{salt:?}, T = {temperature}"
             );
         }
+    }
+}
+
+#[test]
+fn what_is_shared_is_mixed_with_what_else_is_known() {
+    for temperature in [0.0, 1.0] {
+        let mut engine = engine();
+        let mut say = |salt| say(&mut engine, ask("auto", salt, temperature));
+        let first = say(None);
+        let again = [Some("a"), None].map(say);
+        assert!(again.iter().all(|got| got.tokens == first.tokens));
+        let [other, same] = again.map(|got| got.stats.num_steps);
+        assert!(
+            2 * same < other,
+            "T = {temperature}: {same} and {other} steps"
+        );
     }
 }

@@ -18,10 +18,9 @@ fn body(path: &str, prediction: &Value) -> Value {
     body
 }
 
-/// The prediction and the drafter of the next request, on which the engine then hangs up.
-async fn hints(inbox: &mut UnboundedReceiver<Request>) -> (Vec<Token>, Option<&'static str>) {
-    let request = next(inbox).await;
-    (request.prediction.to_vec(), request.speculation.drafter)
+/// The prediction of the next request, on which the engine then hangs up.
+async fn prediction(inbox: &mut UnboundedReceiver<Request>) -> Vec<Token> {
+    next(inbox).await.prediction.to_vec()
 }
 
 #[tokio::test]
@@ -29,32 +28,25 @@ async fn a_prediction_reaches_the_engine_as_tokens_without_special_ones() {
     let (frontend, mut inbox) = support::frontend(8);
     let door = Door::open(&frontend, None).await;
     let parts = ["Once upon", " a time"].map(|text| json!({"type": "text", "text": text}));
-    for (prediction, text, drafter) in [
-        (Value::Null, "", "trigram"),
-        (json!({"type": "content", "content": ""}), "", "trigram"),
+    for (content, text) in [
+        (Value::Null, ""),
+        (json!({"type": "content", "content": ""}), ""),
         (
             json!({"type": "content", "content": "Once upon a time"}),
             "Once upon a time",
-            "lookup",
         ),
         (
             json!({"type": "content", "content": parts}),
             "Once upon a time",
-            "lookup",
         ),
     ] {
         for path in [CHAT, COMPLETIONS] {
-            let body = body(path, &prediction);
-            let (got, _) = tokio::join!(hints(&mut inbox), read(door.post(path, &body)));
+            let body = body(path, &content);
+            let (got, _) = tokio::join!(prediction(&mut inbox), read(door.post(path, &body)));
             let tokens = frontend.model().tokenizer.encode(text, false).unwrap();
-            assert_eq!(got, (tokens, Some(drafter)), "{prediction}");
+            assert_eq!(got, tokens, "{content}");
         }
     }
-    // Who names a drafter gets it.
-    let mut named = body(CHAT, &json!({"type": "content", "content": "a"}));
-    named["speculative.drafter"] = json!("trigram");
-    let (got, _) = tokio::join!(hints(&mut inbox), read(door.post(CHAT, &named)));
-    assert_eq!(got.1, Some("trigram"));
 }
 
 #[tokio::test]

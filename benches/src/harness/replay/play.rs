@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use foretoken_draft::{Context, DraftTree, Drafter, Hints, accept};
+use foretoken_draft::{Context, DraftTree, Drafter, Finished, Hints, accept};
 use foretoken_model::{BlockTable, SeqId};
 
 use super::transcript::Transcript;
@@ -80,6 +80,11 @@ impl<'a> Player<'a> {
             played.draft += draft;
             len += accepted.path.len();
         }
+        self.drafter.finished(&Finished {
+            tokens: &text,
+            num_prompt_tokens: transcript.prompt.len(),
+            cache_salt: None,
+        });
         self.drafter.forget(seq);
         Ok(played)
     }

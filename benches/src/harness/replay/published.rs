@@ -7,6 +7,8 @@ use foretoken_draft::trigram::{Mcts, StaticTable};
 use foretoken_draft::{Context, DraftTree, Drafter, Successor};
 use foretoken_model::Token;
 
+const NAME: &str = "trigram-published";
+
 /// Successors of a pair that are taken from the table.
 const TABLE_SUCCESSORS: usize = 12;
 
@@ -45,10 +47,7 @@ impl Published {
                 .or_insert_with(|| row(table, a, b));
             match row.iter_mut().find(|successor| successor.token == token) {
                 Some(successor) => successor.chance = MOST.min(successor.chance + INCREMENT),
-                None => row.push(Successor {
-                    token,
-                    chance: INCREMENT,
-                }),
+                None => row.push(Successor::new(token, INCREMENT, NAME)),
             }
         }
     }
@@ -56,13 +55,13 @@ impl Published {
 
 fn row(table: Option<&StaticTable>, a: Token, b: Token) -> Vec<Successor> {
     let successors = table.into_iter().flat_map(|table| table.after_pair(a, b));
-    let successor = |(token, chance)| Successor { token, chance };
+    let successor = |(token, chance)| Successor::new(token, chance, NAME);
     successors.take(TABLE_SUCCESSORS).map(successor).collect()
 }
 
 impl Drafter for Published {
     fn name(&self) -> &'static str {
-        "trigram-published"
+        NAME
     }
 
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
@@ -80,7 +79,7 @@ impl Drafter for Published {
                     guesses.sort_by(|a, b| b.chance.total_cmp(&a.chance));
                 }
             };
-            trees.push(self.mcts.make(context, "trigram-published", guess));
+            trees.push(self.mcts.make(context, NAME, guess));
         }
         Ok(trees)
     }

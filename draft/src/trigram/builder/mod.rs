@@ -2,13 +2,11 @@
 
 mod count;
 mod encode;
-mod parts;
 mod row;
 mod run;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +14,8 @@ use foretoken_model::Token;
 use thiserror::Error;
 
 use super::table::{Header, MAX_VOCAB_SIZE, file_size};
+use crate::parts::{Parts, PartsError};
 use count::Counts;
-use parts::Parts;
 pub use row::Pruning;
 use row::{Row, Rows, Survey};
 
@@ -66,44 +64,13 @@ pub enum BuildError {
         /// With everything pruned that can be.
         least: u64,
     },
-    /// The folder of a build holds another one.
-    #[error(
-        "{place} holds another build: go on with the same inputs and options, or delete the folder"
-    )]
-    OtherBuild {
-        /// The folder.
-        place: String,
-    },
-    /// A file of a build that was cut off is not what it was.
-    #[error(
-        "{place}: {run} has {found} bytes, where {expected} were written: delete the folder to begin again"
-    )]
-    TornRun {
-        /// The folder.
-        place: String,
-        /// The file.
-        run: String,
-        /// Its length.
-        found: u64,
-        /// The length that it should have.
-        expected: u64,
-    },
-    /// A file cannot be read or written.
-    #[error("{place}: {error}")]
-    Io {
-        /// Which one.
-        place: String,
-        /// The system's word.
-        error: io::Error,
-    },
+    /// The build's files.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
 }
 
-impl BuildError {
-    fn io(place: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
-        let place = place.display().to_string();
-        move |error| Self::Io { place, error }
-    }
-}
+/// Runs that are merged into one when there are so many: as many files are open at once.
+const MAX_RUNS: usize = 64;
 
 impl TableBuilder {
     /// A builder for a model's `vocab_size` and its tokenizer's fingerprint. It holds counts in `memory` bytes and puts
@@ -159,28 +126,25 @@ impl TableBuilder {
     /// Writes the table. It stands under its name when it is whole; then the folder is removed. What was spilled stays
     /// where that fails, so that it may be tried again with another pruning.
     pub fn write(mut self, pruning: Pruning, output: &Path) -> Result<(), BuildError> {
-        if self.parts.has_runs() {
+        if self.parts.files().len() > 0 {
             self.spill()?;
         }
         self.counts.fold();
         let (pruning, header) = self.plan(pruning)?;
-        let folder = self.parts.folder();
-        self.parts.create().map_err(BuildError::io(folder))?;
-        let torn = folder.join("table");
-        let kept = self.rows()?.filter_map(|row| match row {
-            Ok(row) => pruning.keep(row).map(Ok),
-            Err(error) => Some(Err(error)),
-        });
-        encode::write(&torn, header, kept).map_err(BuildError::io(&torn))?;
-        fs::rename(&torn, output).map_err(BuildError::io(output))?;
-        let in_folder = BuildError::io(folder);
-        self.parts.remove().map_err(in_folder)
+        self.parts.finish(output, |path| {
+            let kept = self.rows()?.filter_map(|row| match row {
+                Ok(row) => pruning.keep(row).map(Ok),
+                Err(error) => Some(Err(error)),
+            });
+            encode::write(path, header, kept).map_err(PartsError::io(path))?;
+            Ok(())
+        })
     }
 
     /// How much must go for the wanted size, and the header of what is left, as far as it is known before it is written.
     fn plan(&self, pruning: Pruning) -> Result<(Pruning, Header), BuildError> {
         let survey = Survey::of(self.rows()?, &pruning);
-        let survey = survey.map_err(BuildError::io(self.parts.folder()))?;
+        let survey = survey.map_err(PartsError::io(self.parts.folder()))?;
         let size = |rows, successors| file_size(self.vocab_size, rows, successors);
         let max_size = pruning.max_size;
         let (pruning, num_rows, num_successors) = survey
@@ -211,12 +175,12 @@ impl TableBuilder {
     }
 
     /// All rows, in the order of their suffixes, of counts that are folded.
-    fn rows(&self) -> Result<impl Iterator<Item = io::Result<Row>>, BuildError> {
-        let in_folder = BuildError::io(self.parts.folder());
-        let runs = self.parts.runs().and_then(|mut runs| {
+    fn rows(&self) -> Result<impl Iterator<Item = io::Result<Row>>, PartsError> {
+        let runs = run::read_all(self.parts.files()).and_then(|mut runs| {
             runs.push(Box::new(self.counts.as_slice().iter().copied().map(Ok)));
             run::merge(runs)
         });
+        let in_folder = PartsError::io(self.parts.folder());
         Ok(Rows::new(runs.map_err(in_folder)?))
     }
 
@@ -227,10 +191,17 @@ impl TableBuilder {
         }
         self.counts.fold();
         let learnt = (self.num_documents, self.num_tokens);
-        let in_folder = BuildError::io(self.parts.folder());
-        let spilled = self.parts.spill(self.counts.as_slice(), learnt);
-        spilled.map_err(in_folder)?;
+        let counts = self.counts.as_slice().iter().copied();
+        self.parts
+            .add(learnt, |path| run::write(path, counts.map(Ok)))?;
         self.counts.clear();
+        if self.parts.files().len() >= MAX_RUNS {
+            let files: Vec<PathBuf> = self.parts.files().collect();
+            self.parts.replace(|path| {
+                let runs = run::read_all(files.into_iter())?;
+                run::write(path, run::merge(runs)?)
+            })?;
+        }
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::count::Count;
 
@@ -24,8 +24,12 @@ pub(super) fn write(
     file.into_inner()?.sync_all()
 }
 
-/// Reads a run.
-pub(super) fn read(path: &Path) -> io::Result<Run<'static>> {
+/// Opens runs for reading.
+pub(super) fn read_all<'a>(files: impl Iterator<Item = PathBuf>) -> io::Result<Vec<Run<'a>>> {
+    files.map(|file| read(&file)).collect()
+}
+
+fn read<'a>(path: &Path) -> io::Result<Run<'a>> {
     let mut file = BufReader::with_capacity(BUFFER, File::open(path)?);
     Ok(Box::new(std::iter::from_fn(move || {
         let mut bytes = [0; Count::SIZE];

@@ -167,7 +167,10 @@ fn another_builds_folder_or_a_torn_run_is_refused() {
     builder.learn(&[1, 2, 3]).unwrap();
     builder.learn(&[4, 5, 6]).unwrap();
     assert_eq!(open(1).unwrap().num_documents(), 1);
-    assert!(matches!(open(2), Err(BuildError::OtherBuild { .. })));
+    assert!(matches!(
+        open(2),
+        Err(BuildError::Parts(PartsError::OtherBuild { .. }))
+    ));
     let run = folder.path().join("000000.run");
     let bytes = fs::read(&run).unwrap();
     fs::write(&run, &bytes[1..]).unwrap();

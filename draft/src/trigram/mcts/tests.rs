@@ -9,7 +9,7 @@ fn guess(last: &[Token], guesses: &mut Vec<Successor>) {
     guesses.clear();
     guesses.extend(
         [(next, 0.5), (next + 1, 0.25), (next + 2, 0.125)]
-            .map(|(token, chance)| Successor { token, chance }),
+            .map(|(token, chance)| Successor::new(token, chance, "test")),
     );
 }
 

@@ -46,16 +46,19 @@ const CODES: f32 = 24.0;
 
 /// A table that [`TableBuilder`](super::TableBuilder) wrote, in a mapped file or in the binary itself.
 pub struct StaticTable {
-    bytes: Box<dyn Deref<Target = [u8]> + Send>,
+    bytes: Box<dyn Deref<Target = [u8]> + Send + Sync>,
     header: Header,
     /// By code.
     chances: [f32; 256],
 }
 
 impl StaticTable {
+    /// What a file starts with.
+    pub const MAGIC: [u8; 4] = header::MAGIC;
+
     /// Reads `bytes` in place. `vocab_size` is that of the model that is served, `fingerprint` that of its tokenizer.
     pub fn new(
-        bytes: impl Deref<Target = [u8]> + Send + 'static,
+        bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
         vocab_size: usize,
         fingerprint: u64,
     ) -> Result<Self, TableError> {
@@ -69,7 +72,9 @@ impl StaticTable {
     }
 
     /// Reads `bytes` in place, whichever model they are for.
-    pub fn open(bytes: impl Deref<Target = [u8]> + Send + 'static) -> Result<Self, TableError> {
+    pub fn open(
+        bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
+    ) -> Result<Self, TableError> {
         Ok(Self {
             header: Header::read(&bytes)?,
             bytes: Box::new(bytes),

@@ -4,6 +4,7 @@
 //! row adds to the forward. Nodes of the whole batch are taken best first while they bring more tokens than the same
 //! time would bring otherwise. None, if none pays; and a drafter that brings too little is not even asked.
 
+mod account;
 mod calibration;
 mod choose;
 mod interest;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use foretoken_draft::{Accepted, DraftTree};
 use foretoken_model::{SeqId, Token};
 
+use account::Account;
 use calibration::{Author, Calibration, Records};
 use choose::choose;
 use interest::Interest;
@@ -32,7 +34,9 @@ pub struct Budget {
     records: HashMap<SeqId, SequenceRecord>,
     /// What a new sequence may be expected to gain from drafting.
     interests: HashMap<Author, Interest>,
-    pace: Pace,
+    account: Account,
+    /// The step that is being decided on.
+    now: u64,
     /// Steps for which nobody has drafted, since the last for which somebody has.
     num_plain_steps: usize,
     /// Steps since the last of [`PLAIN_STEPS`] in a row.
@@ -89,15 +93,8 @@ struct SequenceRecord {
     guesses: Records,
     shadow: Option<Shadow>,
     is_asked: bool,
-}
-
-/// Tokens that came, against those that plain decoding would have brought in the same time.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    emitted: f64,
-    plain: f64,
-    /// Plain tokens that the running step stands for.
-    step: f64,
+    /// True if the shadow's nodes would be worth verifying if all were certain.
+    could_pay: bool,
 }
 
 /// What a node has to bring for what it costs: where both are about equal, misjudgements lose more than luck gains.
@@ -118,11 +115,8 @@ impl Budget {
             calibration: Calibration::default(),
             records: HashMap::new(),
             interests: HashMap::new(),
-            pace: Pace {
-                emitted: 8.0,
-                plain: 8.0,
-                step: 0.0,
-            },
+            account: Account::default(),
+            now: 0,
             num_plain_steps: 0,
             num_drafted_steps: 0,
             draft_seconds: 0.0,
@@ -137,7 +131,7 @@ impl Budget {
         };
         // What plain decoding takes has to be seen now and then, and the more rarely the more drafting brings.
         let is_plain =
-            self.num_drafted_steps as f64 > MOST_DRAFTED_STEPS * self.pace.ratio().powi(2);
+            self.num_drafted_steps as f64 > MOST_DRAFTED_STEPS * self.account.ratio().powi(2);
         let interest = *self.interests.entry(author).or_default();
         let record = self
             .records
@@ -147,10 +141,14 @@ impl Budget {
                 guesses: Records::default(),
                 shadow: None,
                 is_asked: false,
+                could_pay: false,
             });
         let is_drafted = !is_plain && !candidate.is_first;
         let asked = match is_drafted {
-            true => record.interest.ask().max(candidate.min_draft_tokens),
+            true => record
+                .interest
+                .ask(self.now)
+                .max(candidate.min_draft_tokens),
             false => candidate.min_draft_tokens,
         };
         record.is_asked = asked > 0;
@@ -172,12 +170,16 @@ impl Budget {
             .map(|(candidate, tree)| self.worths(candidate, tree))
             .collect();
         let plain = self.plain_seconds(step);
-        let tokens_per_second = self.pace.ratio() * step.candidates.len() as f64 / plain;
+        let worth = self.account.doubt() * self.account.ratio();
+        let tokens_per_second = worth * step.candidates.len() as f64 / plain;
         let chosen = choose(&self.prices, step, &worths, MARGIN * tokens_per_second);
-        let mut seconds = plain;
-        for ((candidate, tree), choice) in step.candidates.iter().zip(trees).zip(chosen) {
+        let is_asked = |candidate: &&Candidate| self.is_asked(candidate);
+        let num_asked = step.candidates.iter().filter(is_asked).count();
+        let aftermath = self.prices.aftermath() / num_asked.max(1) as f64;
+        for (index, ((candidate, tree), choice)) in
+            (step.candidates.iter().zip(trees).zip(chosen)).enumerate()
+        {
             tree.truncate(choice.num_nodes);
-            seconds += choice.seconds;
             let Some(record) = self
                 .records
                 .get_mut(&candidate.seq)
@@ -185,18 +187,26 @@ impl Budget {
             else {
                 continue;
             };
-            seconds += self.draft_seconds;
             let gain = choice.worth - (tokens_per_second * choice.seconds) as f32;
-            let cost = (tokens_per_second * self.draft_seconds) as f32;
-            record.interest.judge(gain, cost, choice.num_nodes);
+            let cost = (tokens_per_second * (self.draft_seconds + aftermath)) as f32;
+            let num_drafted = worths[index].len() - 1;
+            let row = self
+                .prices
+                .next_row(step.load.num_rows, candidate.context_len);
+            let most = num_drafted as f64 * (1.0 - tokens_per_second * row);
+            record.could_pay = most > f64::from(cost);
+            record
+                .interest
+                .judge(self.now, gain, cost, choice.num_nodes);
             if let Some(author) = candidate.author() {
-                self.interests
-                    .entry(author)
-                    .or_default()
-                    .judge(gain, cost, choice.num_nodes);
+                self.interests.entry(author).or_default().judge(
+                    self.now,
+                    gain,
+                    cost,
+                    choice.num_nodes,
+                );
             }
         }
-        self.pace.step = step.candidates.len() as f64 * seconds / plain;
     }
 
     /// Takes in what the target said, and how long everything took.
@@ -206,13 +216,10 @@ impl Budget {
             num_emitted += accepted.path.len();
             self.follow(candidate, tree, accepted);
         }
-        self.pace.learn(num_emitted);
+        self.settle(step, num_emitted, times);
+        self.now += 1;
         let mut all = step.load;
-        let is_asked = |candidate: &&Candidate| {
-            self.records
-                .get(&candidate.seq)
-                .is_some_and(|record| record.is_asked)
-        };
+        let is_asked = |candidate: &&Candidate| self.is_asked(candidate);
         let num_asked = step.candidates.iter().filter(is_asked).count();
         for (candidate, tree) in step.candidates.iter().zip(trees) {
             all.num_rows += tree.num_draft_tokens();
@@ -221,6 +228,8 @@ impl Budget {
         let is_drafted = all.num_rows > step.load.num_rows;
         if is_drafted || self.num_plain_steps > 0 {
             self.prices.refine(step.load, all, times.forward);
+        } else {
+            self.prices.refine_aftermath(step.load, times.forward);
         }
         self.num_plain_steps = match is_drafted || num_asked > 0 {
             true => 0,
@@ -237,6 +246,23 @@ impl Budget {
         };
         average(&mut self.draft_seconds, times.draft, num_asked);
         average(&mut self.rest_seconds, times.rest, step.candidates.len());
+    }
+
+    fn is_asked(&self, candidate: &Candidate) -> bool {
+        let record = self.records.get(&candidate.seq);
+        record.is_some_and(|record| record.is_asked)
+    }
+
+    /// Enters a step into the account, unless prompts had a part in its time.
+    fn settle(&mut self, step: &Step, num_emitted: usize, times: Times) {
+        let num_seqs = step.candidates.len();
+        if step.load.num_rows == num_seqs {
+            let took = (times.draft + times.forward + times.rest).as_secs_f64();
+            let plain = num_seqs as f64 * took / self.plain_seconds(step);
+            // A step that was interrupted says little.
+            let plain = plain.min(3.0 * num_emitted.max(num_seqs) as f64);
+            self.account.learn(num_seqs, num_emitted as f64, plain);
+        }
     }
 
     /// Drops what is known of a sequence that is gone.
@@ -263,8 +289,8 @@ impl Budget {
             self.calibration
                 .learn(author, &mut record.guesses, chance, is_kept);
         }
-        if shadow.came_true() {
-            record.interest.wake();
+        if shadow.came_true() && record.could_pay {
+            record.interest.wake(self.now, shadow.num_followed());
         } else {
             record.shadow = is_followed.then_some(shadow);
         }
@@ -309,18 +335,3 @@ impl Candidate {
         })
     }
 }
-
-impl Pace {
-    /// What drafting has made of plain decoding's speed.
-    fn ratio(&self) -> f64 {
-        (self.emitted / self.plain).clamp(1.0, 64.0)
-    }
-
-    fn learn(&mut self, num_emitted: usize) {
-        self.emitted = self.emitted * FORGET + num_emitted as f64;
-        self.plain = self.plain * FORGET + self.step;
-    }
-}
-
-/// How much of the past a step keeps.
-const FORGET: f64 = 0.97;

@@ -27,6 +27,8 @@ pub struct Prices {
     /// What drafts have taken of late beyond what these prices say, in seconds: for there being any, which pushes
     /// weights out of a processor's cache, and for each.
     surcharges: [f64; 2],
+    /// What a forward has taken of late beyond its price where the step before it had drafts, in seconds.
+    aftermath: f64,
     is_refined: bool,
 }
 
@@ -103,6 +105,7 @@ impl Prices {
             per_key,
             slowness: 1.0,
             surcharges: [0.0; 2],
+            aftermath: 0.0,
             is_refined: true,
         }
     }
@@ -123,6 +126,18 @@ impl Prices {
     /// Seconds that drafts add to a forward, however few they are.
     pub(crate) fn any_draft(&self) -> f64 {
         self.surcharges[0].max(0.0)
+    }
+
+    /// Seconds that drafts cost the forward of the next step.
+    pub(crate) fn aftermath(&self) -> f64 {
+        self.aftermath.max(0.0)
+    }
+
+    /// Takes in how long a forward without drafts took after one with some.
+    pub(crate) fn refine_aftermath(&mut self, load: Load, took: Duration) {
+        let price = self.price(load);
+        let more = (took.as_secs_f64() - price).clamp(-price, price);
+        self.aftermath += (more - self.aftermath) / 16.0;
     }
 
     fn expected(&self, load: Load) -> f64 {

@@ -40,6 +40,11 @@ impl Shadow {
             && !nodes.any(|node| self.tree.parents()[node] == self.reached)
     }
 
+    /// Levels down which the text has followed the tree.
+    pub(crate) fn num_followed(&self) -> usize {
+        self.tree.depth(self.reached)
+    }
+
     /// Follows the text by one token and judges the nodes that could have been it. False where the text leaves the
     /// tree.
     pub(crate) fn follow(&mut self, token: Token, verdicts: &mut Vec<Verdict>) -> bool {

@@ -43,7 +43,8 @@ impl Corpus {
     pub(super) fn open(config: &TableBuildConfig, tokens: Tokens) -> Result<Self> {
         let mut inputs = Vec::new();
         let mut identity = format!(
-            "{} {:?} {:?} {:?}",
+            "{:?} {} {:?} {:?} {:?}",
+            config.kind,
             tokens.identity(),
             config.field,
             config.document_separator,
@@ -68,7 +69,7 @@ impl Corpus {
         })
     }
 
-    /// Names the documents and their order, as far as that shows without reading them.
+    /// Names the documents, their order and what is made of them, as far as that shows without reading them.
     pub(super) fn identity(&self) -> u64 {
         self.identity
     }
