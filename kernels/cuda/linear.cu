@@ -3,7 +3,7 @@
 //   x  [rows, in]    w  [out, in]    y  [rows, out]
 //
 // Tensor cores (bfloat16, widths that are multiples of 8). A block owns 128 outputs, 8 to 64 rows, and 1,024 inputs;
-// a warp 16 of the outputs. Weights and rows come in stages of 64 inputs, three of them ahead. Where there are more
+// a warp 16 of the outputs. Weights and rows come in stages of 64 inputs, two or three of them ahead. Where there are more
 // inputs than a block has, its sums are partial, and the block that is done last adds them up in order. More than 64 rows
 // make blocks enough: each does all the inputs, split by split, and adds up by itself. Splits do not depend on the shape,
 // and a sum meets the same numbers in the same order whatever the rows beside it: so a row's bits are the same for every
@@ -19,7 +19,6 @@ constexpr int OUTPUTS = 128;
 constexpr int WARPS = OUTPUTS / 16;
 constexpr int THREADS = 32 * WARPS;
 constexpr int DEPTH = 64;  // inputs of a stage
-constexpr int STAGES = 4;
 constexpr int SPLIT = 1024;
 constexpr int STRIDE = DEPTH + 8;  // rows 16 bytes further round the banks, each
 
@@ -49,6 +48,7 @@ __device__ void write(const Args& args, int64_t row, uint32_t output, float valu
 template <int TILES>
 struct Product {
     static constexpr int ROWS = 8 * TILES;
+    static constexpr int STAGES = TILES < 8 ? 4 : 3;  // what also smaller cards have shared memory for
 
     struct Stage {
         alignas(16) bf16 w[OUTPUTS][STRIDE];
@@ -214,7 +214,7 @@ template <int TILES, bool WHOLE = false>
 __device__ void multiply(const Args& args) {
     DYNAMIC_SHARED(memory);
     using Block = Product<TILES>;
-    static_assert(sizeof(typename Block::Shared) == STAGES * (OUTPUTS + 8 * TILES) * STRIDE * 2 + 16,
+    static_assert(sizeof(typename Block::Shared) == Block::STAGES * (OUTPUTS + 8 * TILES) * STRIDE * 2 + 16,
                   "args.rs says so to the launch");
     Block block(args, *reinterpret_cast<typename Block::Shared*>(memory));
     block.template run<WHOLE>();

@@ -103,15 +103,7 @@ fn on_device(mut test: impl FnMut(&Device)) {
     test(&device);
 }
 
-const HEADS: [Heads; 7] = [
-    (8, 4, 2),
-    (5, 3, 1),
-    (64, 2, 2),
-    (80, 7, 1),
-    (96, 1, 1),
-    (128, 4, 1),
-    (256, 2, 1),
-];
+const HEADS: [Heads; 5] = [(8, 4, 2), (5, 3, 1), (80, 7, 1), (128, 4, 1), (256, 2, 1)];
 
 /// A prompt, trees over spans and splits, contexts that end within both, and none at all.
 fn batch(block_size: usize) -> Paging {
@@ -123,9 +115,9 @@ fn batch(block_size: usize) -> Paging {
     let sequences = [
         sequence(10, 8, chain(1)),
         sequence(0, 0, chain(5)),
-        sequence(61, 61, bush()[..9].to_vec()),
-        sequence(250, 240, chain(9)),
-        sequence(600, 600, bush()[..12].to_vec()),
+        sequence(61, 61, bush()[..5].to_vec()),
+        sequence(250, 249, chain(9)),
+        sequence(300, 300, bush()[..7].to_vec()),
     ];
     paging(&sequences, block_size, 1600 / block_size, 3)
 }
@@ -164,8 +156,8 @@ fn a_row_is_the_same_in_any_company_and_wherever_its_keys_lie() {
         let q = matrix(paging.num_rows(), 4 * 64, 7, DType::BF16);
         let cache = matrix(1600, 2 * 2 * 64, 8, DType::BF16);
         let want = bits(&device.attend(&q, &cache, &paging, heads));
-        for size in [1, 3, 16] {
-            for start in (0..paging.num_rows() - size).step_by(5) {
+        for size in [1, 16] {
+            for start in (0..paging.num_rows() - size).step_by(7) {
                 let some = q.narrow(0, start, size).unwrap();
                 let got = bits(&device.attend(&some, &cache, &only(&paging, start, size), heads));
                 assert!(got == want[start..start + size], "{size} rows from {start}");
@@ -191,7 +183,7 @@ fn a_draft_row_is_the_same_when_it_is_committed() {
     on_device(|device| {
         let cache = matrix(800, 2 * 2 * 64, 8, DType::BF16);
         let q = matrix(84, 4 * 64, 7, DType::BF16);
-        for context_len in [0, 60, 63, 250, 510] {
+        for context_len in [0, 63, 250] {
             let sequence = |context_len, first, tree| {
                 let sequence = Sequence {
                     context_len,
@@ -204,11 +196,11 @@ fn a_draft_row_is_the_same_when_it_is_committed() {
                 let q = q.narrow(0, first, paging.num_rows()).unwrap();
                 bits(&device.attend(&q, &cache, paging, heads))
             };
-            let want = attend(64, &sequence(context_len, context_len, chain(20)));
-            let prompt = sequence(context_len + 19, context_len, chain(1));
+            let want = attend(64, &sequence(context_len, context_len, chain(9)));
+            let prompt = sequence(context_len + 8, context_len, chain(1));
             assert!(attend(64, &prompt) == want, "{context_len}");
             let before = context_len.min(64);
-            let long = sequence(context_len + 19, context_len - before, chain(1));
+            let long = sequence(context_len + 8, context_len - before, chain(1));
             assert!(
                 attend(64 - before, &long)[before..] == want,
                 "{context_len}"

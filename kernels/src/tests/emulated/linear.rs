@@ -56,8 +56,8 @@ const SHAPES: [(usize, usize, usize); 6] = [
     (9, 173, 20),
     (20, 64, 33),
     (12, 1032, 130),
-    (70, 200, 140),
-    (5, 2304, 129),
+    (66, 72, 140),
+    (3, 2304, 10),
 ];
 
 #[test]
@@ -94,12 +94,12 @@ fn a_row_is_the_same_in_any_company_and_what_is_no_number_stays_in_it() {
     let Some(emulator) = Emulator::new("linear") else {
         return;
     };
-    for (rows, width, outputs) in [(70, 2056, 140), (70, 173, 9)] {
+    for (rows, width, outputs) in [(66, 1032, 140), (20, 173, 9)] {
         let x = matrix(rows, width, 1, DType::BF16);
         let w = matrix(outputs, width, 2, DType::BF16);
         let want = bits(&product(&emulator, &x, &w, false));
-        for size in [1, 8, 9, 17, 33, 64] {
-            for first in (0..rows - size).step_by(31) {
+        for size in [1, 9, 17, 33, 64] {
+            for first in (0..rows.saturating_sub(size)).step_by(31) {
                 let some = x.narrow(0, first, size).unwrap();
                 let got = bits(&product(&emulator, &some, &w, true));
                 assert!(got == want[first..first + size], "{size} rows from {first}");

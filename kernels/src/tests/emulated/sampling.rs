@@ -53,11 +53,11 @@ fn tokens_are_the_hosts() {
         (2.0, 0.0, 10_000, 0.95),
         (1.0, 1.0, 0, 0.5),
     ];
-    for vocab in [1, 3, 500, 4099] {
+    for vocab in [1, 3, 4099] {
         let mut rows = Vec::new();
         let mut logits = Vec::new();
         for (number, (temperature, min_p, top_k, top_p)) in filters.into_iter().enumerate() {
-            for kind in 0..8 {
+            for kind in 0..4 {
                 rows.push(RowSampling {
                     noise: Noise::new(0x0123_4567_89ab_cdef * (number as u64 + 1)),
                     position: kind * 1000 + (number << 33),
@@ -79,7 +79,7 @@ fn tokens_are_the_hosts() {
                     want,
                     "{vocab} tokens, {:?}, kind {}",
                     rows[index],
-                    index % 8
+                    index % 4
                 );
             }
         }
