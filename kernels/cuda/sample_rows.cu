@@ -266,7 +266,7 @@ KERNEL(sample_rows, Args, THREADS, 1) {
 }
 
 // Adds biases and penalties to logits, in place. A thread owns a change; no two are of one row and token.
-KERNEL(change_logits, ChangeArgs, 256, 8) {
+KERNEL(change_logits, ChangeArgs, 256, 4) {
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= args.num_changes) {
         return;
