@@ -242,6 +242,7 @@ impl Replay {
             seqs: vec![0; num_rows],
             positions: (self.context..self.context + num_rows).collect(),
             ancestors: (0..num_rows).map(|node| u64::MAX >> (63 - node)).collect(),
+            ..Paging::default()
         }
     }
 }

@@ -35,6 +35,15 @@ enum Preset {
     /// 1,032,929,280 parameters, untied, TinyLlama's layers with twice its KV heads, 20 of them: 2.07 GB
     #[value(name = "1b")]
     Billion1,
+    /// 6,738,415,616 parameters, the shape of Llama-2-7B: 13.5 GB
+    #[value(name = "llama-2-7b")]
+    Llama2,
+    /// 8,030,261,248 parameters, the shape of Llama-3.1-8B: 16.1 GB
+    #[value(name = "llama-3.1-8b")]
+    Llama3,
+    /// One layer of Llama-3.1-70B: 5.9 GB, most of them the vocabulary's
+    #[value(name = "70b-layer")]
+    Layer70,
 }
 
 struct Shape {
@@ -43,10 +52,11 @@ struct Shape {
     heads: usize,
     kv_heads: usize,
     intermediate: usize,
+    vocab: usize,
     tied: bool,
 }
 
-const VOCAB: usize = 32_000;
+const LLAMA_3_VOCAB: usize = 128_256;
 
 impl Preset {
     fn shape(self) -> Shape {
@@ -57,6 +67,7 @@ impl Preset {
                 heads: 12,
                 kv_heads: 12,
                 intermediate: 2048,
+                vocab: 32_000,
                 tied: true,
             },
             Self::Billion1 => Shape {
@@ -65,6 +76,34 @@ impl Preset {
                 heads: 32,
                 kv_heads: 8,
                 intermediate: 5632,
+                vocab: 32_000,
+                tied: false,
+            },
+            Self::Llama2 => Shape {
+                hidden: 4096,
+                layers: 32,
+                heads: 32,
+                kv_heads: 32,
+                intermediate: 11_008,
+                vocab: 32_000,
+                tied: false,
+            },
+            Self::Llama3 => Shape {
+                hidden: 4096,
+                layers: 32,
+                heads: 32,
+                kv_heads: 8,
+                intermediate: 14_336,
+                vocab: LLAMA_3_VOCAB,
+                tied: false,
+            },
+            Self::Layer70 => Shape {
+                hidden: 8192,
+                layers: 1,
+                heads: 64,
+                kv_heads: 8,
+                intermediate: 28_672,
+                vocab: LLAMA_3_VOCAB,
                 tied: false,
             },
         }
@@ -123,7 +162,7 @@ fn config(shape: &Shape) -> Value {
         "num_key_value_heads": shape.kv_heads,
         "head_dim": shape.hidden / shape.heads,
         "intermediate_size": shape.intermediate,
-        "vocab_size": VOCAB,
+        "vocab_size": shape.vocab,
         "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
@@ -142,7 +181,10 @@ fn tensors(shape: &Shape) -> Vec<Tensor> {
         ..
     } = shape;
     let kv_width = hidden / shape.heads * shape.kv_heads;
-    let mut tensors = vec![Tensor::new("model.embed_tokens.weight", &[VOCAB, hidden])];
+    let mut tensors = vec![Tensor::new(
+        "model.embed_tokens.weight",
+        &[shape.vocab, hidden],
+    )];
     for layer in 0..shape.layers {
         let mut push = |name: &str, shape: &[usize]| {
             tensors.push(Tensor::new(
@@ -162,7 +204,7 @@ fn tensors(shape: &Shape) -> Vec<Tensor> {
     }
     tensors.push(Tensor::new("model.norm.weight", &[hidden]));
     if !shape.tied {
-        tensors.push(Tensor::new("lm_head.weight", &[VOCAB, hidden]));
+        tensors.push(Tensor::new("lm_head.weight", &[shape.vocab, hidden]));
     }
     tensors
 }

@@ -7,8 +7,9 @@ use candle_core::Device;
 use clap::{Args, ValueEnum};
 use foretoken_model::{
     Activations, Batch, BlockPool, BlockTable, Dtype, KvCache, Llama, LoadOptions, LoadedModel,
-    Logits, ModelSource, Quantization, SequenceRows, Token,
+    Logits, ModelSource, Quantization, SequenceRows, Token, open_cuda,
 };
+use foretoken_server::config::DeviceChoice;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 const BLOCK_SIZE: usize = 16;
@@ -25,6 +26,18 @@ pub struct ModelOptions {
     /// CPU threads [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Where the model computes: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+}
+
+/// Opens a device.
+pub fn device_of(choice: DeviceChoice) -> Result<Device> {
+    Ok(match choice {
+        DeviceChoice::Cpu => Device::Cpu,
+        DeviceChoice::Cuda(ordinal) => open_cuda(ordinal)?,
+        DeviceChoice::Auto => open_cuda(0).unwrap_or(Device::Cpu),
+    })
 }
 
 /// Number format of weights, activations and cache.
@@ -70,7 +83,8 @@ impl ModelOptions {
             quantization: (format == Format::Int8).then_some(Quantization::Int8),
             max_model_len: None,
         };
-        LoadedModel::load(&source, load, &Device::Cpu).with_context(|| source.place().into_owned())
+        let device = device_of(self.device)?;
+        LoadedModel::load(&source, load, &device).with_context(|| source.place().into_owned())
     }
 
     /// The threads that compute.

@@ -86,7 +86,7 @@ pub(crate) fn grow(
         .map(|(context, &num_levels)| Sapling::new(context, source, shape, num_levels))
         .collect();
     let mut guessers: Vec<Guesser<'_>> = (contexts.iter())
-        .map(|context| Guesser::new(context.sampling))
+        .map(|context| Guesser::new(context.sampling, source))
         .collect();
     loop {
         let frontiers: Vec<Frontier<'_>> = (saplings.iter().enumerate())

@@ -36,6 +36,17 @@ impl InplaceOp2 for Add {
             Ok(())
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &mut candle_core::CudaStorage,
+        xl: &Layout,
+        y: &candle_core::CudaStorage,
+        yl: &Layout,
+    ) -> Result<()> {
+        crate::cuda::add(x, xl, y, yl)
+    }
 }
 
 struct Sum<'a, T> {

@@ -3,12 +3,18 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
 
+use crate::places::Places;
 use crate::rows::{Element, Rows, matrix, with_element};
 
 /// Writes row i of `rows` into slot `slots[i]` of `cache`.
 ///
 /// `cache`: `[slots, width]`, `rows`: `[rows, width]`, of one dtype.
-pub fn write_kv(cache: &Tensor, rows: &Tensor, slots: &[u32]) -> Result<()> {
+pub fn write_kv<'a>(
+    cache: &Tensor,
+    rows: &Tensor,
+    slots: impl Into<Places<'a, u32>>,
+) -> Result<()> {
+    let slots = slots.into();
     cache.inplace_op2(rows, &WriteKv { slots })
 }
 
@@ -24,7 +30,23 @@ pub fn move_kv(cache: &Tensor, moves: &[(u32, u32)]) -> Result<()> {
 }
 
 struct WriteKv<'a> {
-    slots: &'a [u32],
+    slots: Places<'a, u32>,
+}
+
+impl WriteKv<'_> {
+    fn check(&self, cache: &Layout, rows: &Layout) -> Result<()> {
+        let ((num_slots, width, _), rows) = (matrix(cache)?, matrix(rows)?);
+        let slots = self.slots.values();
+        if (rows.0, rows.1) != (slots.len(), width) {
+            bail!(
+                "write_kv: {} rows of {} for {} slots of {width}",
+                rows.0,
+                rows.1,
+                slots.len()
+            );
+        }
+        slots.iter().try_for_each(|&slot| check(slot, num_slots))
+    }
 }
 
 impl InplaceOp2 for WriteKv<'_> {
@@ -39,29 +61,41 @@ impl InplaceOp2 for WriteKv<'_> {
         rows: &CpuStorage,
         rl: &Layout,
     ) -> Result<()> {
-        let (num_slots, width, stride) = matrix(cl)?;
+        self.check(cl, rl)?;
+        let (_, width, stride) = matrix(cl)?;
         with_element!(rows.dtype(), T, {
             let rows = Rows::<T>::new(rows, rl)?;
-            if rows.num_rows != self.slots.len() || rows.width != width {
-                bail!(
-                    "write_kv: {} rows of {} for {} slots of {width}",
-                    rows.num_rows,
-                    rows.width,
-                    self.slots.len()
-                );
-            }
             let cache = &mut T::slice_mut(cache)?[cl.start_offset()..];
-            for (row, &slot) in self.slots.iter().enumerate() {
-                check(slot, num_slots)?;
+            for (row, &slot) in self.slots.values().iter().enumerate() {
                 cache[slot as usize * stride..][..width].copy_from_slice(rows.row(row));
             }
         });
         Ok(())
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        cache: &mut candle_core::CudaStorage,
+        cl: &Layout,
+        rows: &candle_core::CudaStorage,
+        rl: &Layout,
+    ) -> Result<()> {
+        self.check(cl, rl)?;
+        crate::cuda::write_kv((cache, cl), (rows, rl), self.slots)
+    }
 }
 
 struct MoveKv<'a> {
     moves: &'a [(u32, u32)],
+}
+
+impl MoveKv<'_> {
+    fn check(&self, cache: &Layout) -> Result<()> {
+        let (num_slots, _, _) = matrix(cache)?;
+        let mut slots = self.moves.iter().flat_map(|&(from, to)| [from, to]);
+        slots.try_for_each(|slot| check(slot, num_slots))
+    }
 }
 
 impl InplaceOp1 for MoveKv<'_> {
@@ -70,17 +104,22 @@ impl InplaceOp1 for MoveKv<'_> {
     }
 
     fn cpu_fwd(&self, cache: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (num_slots, width, stride) = matrix(layout)?;
+        self.check(layout)?;
+        let (_, width, stride) = matrix(layout)?;
         with_element!(cache.dtype(), T, {
             let cache = &mut T::slice_mut(cache)?[layout.start_offset()..];
             for &(from, to) in self.moves {
-                check(from, num_slots)?;
-                check(to, num_slots)?;
                 let from = from as usize * stride;
                 cache.copy_within(from..from + width, to as usize * stride);
             }
         });
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, cache: &mut candle_core::CudaStorage, layout: &Layout) -> Result<()> {
+        self.check(layout)?;
+        crate::cuda::move_kv(cache, layout, self.moves)
     }
 }
 
@@ -89,4 +128,68 @@ fn check(slot: u32, num_slots: usize) -> Result<()> {
         bail!("slot {slot} is outside the cache of {num_slots} slots");
     }
     Ok(())
+}
+
+/// Moves of one launch: they travel in its argument.
+#[cfg(any(feature = "cuda", test))]
+pub(crate) const MOST_MOVES: usize = 64;
+
+/// Cuts moves, in order, into groups in which none reads what an earlier one writes, so that a kernel may read some of a
+/// group's rows before it writes any of them.
+#[cfg(any(feature = "cuda", test))]
+pub(crate) fn groups(mut moves: &[(u32, u32)]) -> impl Iterator<Item = &[(u32, u32)]> {
+    std::iter::from_fn(move || {
+        let independent = |end: &usize| {
+            let (from, _) = moves[*end];
+            moves[..*end].iter().all(|&(_, to)| to != from)
+        };
+        let most = moves.len().min(MOST_MOVES);
+        let len = (0..most).take_while(independent).count();
+        let (group, rest) = moves.split_at(len);
+        moves = rest;
+        (len > 0).then_some(group)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel that reads 8 rows at once leaves in slots that hold their own numbers.
+    fn moved_in_groups(moves: &[(u32, u32)], num_slots: u32) -> Vec<u32> {
+        let mut slots: Vec<u32> = (0..num_slots).collect();
+        for group in groups(moves) {
+            assert!(group.len() <= MOST_MOVES);
+            for some in group.chunks(8) {
+                let read: Vec<u32> = some.iter().map(|&(from, _)| slots[from as usize]).collect();
+                for (&(_, to), value) in some.iter().zip(read) {
+                    slots[to as usize] = value;
+                }
+            }
+        }
+        slots
+    }
+
+    #[test]
+    fn moves_in_groups_are_moves_in_order() {
+        let path: Vec<_> = (0..100).map(|i| (100 + 2 * i, 100 + i)).collect();
+        let chain: Vec<_> = (0..20).map(|i| (i, i + 1)).collect();
+        // Moves, groups.
+        let cases: [(&[(u32, u32)], usize); 6] = [
+            (&[], 0),
+            (&[(3, 3)], 1),
+            (&[(5, 1), (11, 5)], 1),
+            (&[(1, 2), (2, 3), (9, 2)], 2),
+            (&path, 2),
+            (&chain, 20),
+        ];
+        for (moves, num_groups) in cases {
+            let mut in_order: Vec<u32> = (0..300).collect();
+            for &(from, to) in moves {
+                in_order[to as usize] = in_order[from as usize];
+            }
+            assert_eq!(moved_in_groups(moves, 300), in_order, "{moves:?}");
+            assert_eq!(groups(moves).count(), num_groups, "{moves:?}");
+        }
+    }
 }

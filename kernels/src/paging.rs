@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use candle_core::{Result, bail};
 
+use crate::on_device::OnDevice;
+use crate::paged_attention::Planned;
+
 /// A flat batch of rows over a paged cache, several sequences one after another.
 ///
 /// A row at position p sees the positions 0..=p of its sequence. Position t below the sequence's `context_len` lies
@@ -25,12 +28,25 @@ pub struct Paging {
     pub positions: Vec<usize>,
     /// Tree mask of each row; ignored before `context_len`. `[rows]`
     pub ancestors: Vec<u64>,
+    /// Cache slot that each row's keys and values are written to. `[rows]`
+    pub slots: Vec<u32>,
+    /// The rows' numbers where a GPU reads them; empty it when they change.
+    pub on_device: OnDevice,
+    /// How a GPU goes about their attention; empty it when they change.
+    pub attention: Planned,
 }
 
 impl Paging {
     /// Rows of the batch.
     pub fn num_rows(&self) -> usize {
         self.positions.len()
+    }
+
+    /// What `on_device` holds: positions, then slots. `[2 * rows]`
+    #[cfg(feature = "cuda")]
+    pub(crate) fn columns(&self) -> Vec<u32> {
+        let positions = self.positions.iter().map(|&position| position as u32);
+        positions.chain(self.slots.iter().copied()).collect()
     }
 
     /// Checks that every slot a row may name lies in a cache of `num_slots`.

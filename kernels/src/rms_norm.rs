@@ -63,6 +63,19 @@ impl InplaceOp3 for RmsNorm {
             Ok(())
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &mut candle_core::CudaStorage,
+        yl: &Layout,
+        x: &candle_core::CudaStorage,
+        xl: &Layout,
+        w: &candle_core::CudaStorage,
+        wl: &Layout,
+    ) -> Result<()> {
+        crate::cuda::rms_norm((y, yl), (x, xl), (w, wl), self.eps)
+    }
 }
 
 struct Norm<'a, T> {

@@ -40,6 +40,17 @@ impl InplaceOp2 for SiluMul {
             Ok(())
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &mut candle_core::CudaStorage,
+        yl: &Layout,
+        x: &candle_core::CudaStorage,
+        xl: &Layout,
+    ) -> Result<()> {
+        crate::cuda::silu_mul(y, yl, x, xl)
+    }
 }
 
 struct Gate<'a, T> {

@@ -57,6 +57,13 @@ impl Activations {
         (hidden + attention + 3 * config.intermediate_size) * dtype.size_in_bytes()
     }
 
+    /// Allocates for steps of up to `num_rows` rows, logits of them all included.
+    pub fn reserve(&mut self, num_rows: usize) -> Result<()> {
+        self.rows(num_rows)?;
+        self.logits(num_rows)?;
+        Ok(())
+    }
+
     /// Buffers of exactly `num_rows` rows.
     pub(crate) fn rows(&mut self, num_rows: usize) -> Result<Rows> {
         let capacity = self.rows.as_ref().map_or(0, |rows| rows.x.dims()[0]);
@@ -130,17 +137,22 @@ impl Rows {
 /// Scores of every token, row by row, in float32.
 #[derive(Debug)]
 pub struct Logits<'a> {
-    storage: RwLockReadGuard<'a, Storage>,
+    scores: Scores<'a>, // [rows, vocab]
     num_rows: usize,
     vocab_size: usize,
 }
 
 impl<'a> Logits<'a> {
-    /// Reads the first rows of a buffer in place. `[at least num_rows, vocab]`, float32
-    pub fn read(scores: &'a Tensor, num_rows: usize) -> Result<Self> {
-        let (_, vocab_size) = scores.dims2()?;
+    /// Reads the first rows of a buffer, in place where the CPU wrote it. `[at least num_rows, vocab]`, float32
+    pub fn read(logits: &'a Tensor, num_rows: usize) -> Result<Self> {
+        let (_, vocab_size) = logits.dims2()?;
+        let scores = match (logits.device(), num_rows) {
+            (Device::Cpu, _) => Scores::InPlace(logits.storage_and_layout().0),
+            (_, 0) => Scores::Copied(Vec::new()),
+            _ => Scores::Copied(logits.narrow(0, 0, num_rows)?.flatten_all()?.to_vec1()?),
+        };
         Ok(Self {
-            storage: scores.storage_and_layout().0,
+            scores,
             num_rows,
             vocab_size,
         })
@@ -150,16 +162,27 @@ impl<'a> Logits<'a> {
 impl Logits<'_> {
     /// One row's scores. `[vocab]`
     pub fn row(&self, row: usize) -> &[f32] {
-        match &*self.storage {
-            Storage::Cpu(CpuStorage::F32(values)) => {
-                &values[row * self.vocab_size..][..self.vocab_size]
-            }
-            _ => &[],
-        }
+        let scores = match &self.scores {
+            Scores::Copied(scores) => scores,
+            Scores::InPlace(storage) => match &**storage {
+                Storage::Cpu(CpuStorage::F32(scores)) => scores,
+                _ => return &[],
+            },
+        };
+        &scores[row * self.vocab_size..][..self.vocab_size]
     }
 
     /// Rows of scores.
     pub fn num_rows(&self) -> usize {
         self.num_rows
     }
+}
+
+/// Where the host reads scores.
+#[derive(Debug)]
+enum Scores<'a> {
+    /// In the buffer that the CPU wrote.
+    InPlace(RwLockReadGuard<'a, Storage>),
+    /// In a copy of what another device wrote.
+    Copied(Vec<f32>),
 }

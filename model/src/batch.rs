@@ -1,6 +1,6 @@
 //! The input of a forward: rows of many sequences, flat.
 
-use foretoken_kernels::Paging;
+use foretoken_kernels::{OnDevice, Paging, Planned};
 
 use crate::Token;
 use crate::blocks::BlockTable;
@@ -10,9 +10,7 @@ use crate::blocks::BlockTable;
 pub struct Batch {
     /// `[rows]`
     pub(crate) tokens: Vec<Token>,
-    /// Cache slot that each row's keys and values are written to. `[rows]`
-    pub(crate) slot_mapping: Vec<u32>,
-    /// Where the rows find their keys.
+    /// Where the rows put their keys and values, and find those of others.
     pub(crate) paging: Paging,
     /// Rows whose logits are wanted, rising.
     pub(crate) logit_rows: Vec<u32>,
@@ -63,6 +61,8 @@ impl Batch {
             ancestors,
         } = rows;
         let seq = self.paging.context_lens.len();
+        self.paging.on_device = OnDevice::default();
+        self.paging.attention = Planned::default();
         self.paging.context_lens.push(context_len);
         self.paging.block_tables.extend_from_slice(table.blocks());
         self.paging
@@ -99,7 +99,8 @@ impl Batch {
         mask: u64,
     ) {
         self.tokens.push(token);
-        self.slot_mapping
+        self.paging
+            .slots
             .push(table.physical(slot, self.paging.block_size));
         self.paging.seqs.push(seq);
         self.paging.positions.push(position);
@@ -118,7 +119,7 @@ impl Batch {
 
     /// Cache slots by row.
     pub fn slot_mapping(&self) -> &[u32] {
-        &self.slot_mapping
+        &self.paging.slots
     }
 
     /// Where the rows stand, and where they find their keys.

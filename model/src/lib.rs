@@ -30,7 +30,7 @@ pub use blocks::{BlockId, BlockPool, BlockTable};
 pub use checkpoint::{Checkpoint, Shards};
 pub use config::Config;
 pub use error::{Dtype, LoadError, Quantization};
-pub use foretoken_kernels::Noise;
+pub use foretoken_kernels::{DeviceError, DeviceMemory, Noise, device_memory, open_cuda};
 pub use kv_cache::{KvCache, KvShape};
 pub use llama::{Llama, Output};
 pub use loaded::{LoadOptions, LoadedModel};

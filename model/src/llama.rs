@@ -1,9 +1,7 @@
 //! The Llama architecture's forward over a flat batch, a paged cache and tree masks.
 
 use candle_core::{DType, Device, Result, Tensor};
-use foretoken_kernels::{
-    Linear, Paging, add, paged_attention, rms_norm, rotate, silu_mul, write_kv,
-};
+use foretoken_kernels::{Linear, add, paged_attention, rms_norm, rotate, silu_mul, write_kv};
 
 use crate::activations::{Activations, Logits, Rows};
 use crate::batch::Batch;
@@ -163,10 +161,13 @@ impl Llama {
     ) -> Result<Output<'a>> {
         let hidden = self.compute(batch, cache, activations)?;
         let num_wanted = batch.logit_rows.len();
-        let wanted = Tensor::from_slice(&batch.logit_rows, num_wanted, self.device())?;
-        let wanted = hidden.index_select(&wanted, 0)?;
-        self.lm_head
-            .forward(&wanted, &activations.logits(num_wanted)?)?;
+        let logits = activations.logits(num_wanted)?;
+        // A GPU refuses to copy nothing.
+        if num_wanted > 0 {
+            let wanted = Tensor::from_slice(&batch.logit_rows, num_wanted, self.device())?;
+            let wanted = hidden.index_select(&wanted, 0)?;
+            self.lm_head.forward(&wanted, &logits)?;
+        }
         Ok(Output {
             hidden,
             logits: activations.read_logits(num_wanted)?,
@@ -208,17 +209,16 @@ impl Llama {
             mixed,
             ..
         } = rows;
-        let Paging { positions, .. } = &batch.paging;
         self.norm(x, &layer.attention_norm, normed)?;
         layer.qkv.forward(normed, qkv)?;
         rotate(
             qkv,
             &self.cos,
             &self.sin,
-            positions,
+            &batch.paging,
             num_heads + num_kv_heads,
         )?;
-        write_kv(cache, kv, &batch.slot_mapping)?;
+        write_kv(cache, kv, &batch.paging)?;
         paged_attention(q, cache, &batch.paging, head_dim, mixed)?;
         layer.output.forward(mixed, added)?;
         add(x, added)

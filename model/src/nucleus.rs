@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 
-use foretoken_kernels::math::exp;
 use foretoken_kernels::{Candidate, Draw};
 
 use crate::Token;
@@ -78,20 +77,4 @@ impl<'a> Nucleus<'a> {
         };
         before.chunks(64).any(is_near)
     }
-}
-
-/// Counts the smallest set of best candidates whose probability reaches `top_p`. They are sorted.
-pub(crate) fn prefix(candidates: &[Candidate], top_p: f32) -> usize {
-    let largest = candidates.first().map_or(0.0, |best| best.score);
-    let weight = |candidate: &Candidate| f64::from(exp(candidate.score - largest));
-    let target = f64::from(top_p) * candidates.iter().map(weight).sum::<f64>();
-    let mut sum = 0.0;
-    let reaches = |candidate| {
-        sum += weight(candidate);
-        sum >= target
-    };
-    candidates
-        .iter()
-        .position(reaches)
-        .map_or(candidates.len(), |last| last + 1)
 }

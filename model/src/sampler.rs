@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use foretoken_kernels::{Candidate, Draw, Noise, Scores, best};
+use foretoken_kernels::{Candidate, Draw, Noise, Scores, best, nucleus_len};
 
 use crate::Token;
-use crate::nucleus::{Nucleus, prefix};
+use crate::nucleus::Nucleus;
 use crate::sampling_params::SamplingParams;
 
 /// One request's sampler and the history that its penalties look at.
@@ -151,7 +151,7 @@ impl Sampler {
         };
         let mut candidates = draw.scores.top_k(k, draw.floor);
         if self.params.top_p < 1.0 {
-            candidates.truncate(prefix(&candidates, self.params.top_p));
+            candidates.truncate(nucleus_len(&candidates, self.params.top_p));
         }
         let perturbed = candidates.iter().map(|candidate| Candidate {
             score: candidate.score + self.noise.at(draw.position, candidate.token),

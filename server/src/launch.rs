@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use candle_core::Device;
 use foretoken_draft::chimera::ChimeraError;
 use foretoken_draft::infini::{Corpus, CorpusError};
 use foretoken_draft::trigram::{
@@ -16,12 +15,14 @@ use foretoken_draft::trigram::{
 };
 use foretoken_draft::{Auto, Drafter, Infini, Lookup, Trigram};
 use foretoken_model::{
-    Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource, Quantization,
+    DeviceError, Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource,
+    Quantization, device_memory,
 };
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
 use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice, TrigramSearch};
+use crate::device;
 use crate::engine::{Drafters, Engine, SchedulerOptions};
 use crate::memory::{MemoryError, num_blocks};
 use crate::request::Speculation;
@@ -70,6 +71,9 @@ pub enum LaunchError {
         /// What is wrong with it.
         error: CorpusError,
     },
+    /// The device.
+    #[error("cannot compute on the device that --device names: {0}")]
+    Device(#[from] DeviceError),
     /// The shared overlay is none, another model's, or cannot be read or written.
     #[error(
         "--shared-overlay {place}: {error}; it is left as it is: name another file, or move this one away"
@@ -108,6 +112,19 @@ pub enum LaunchError {
     /// The cache's memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// Memory that was thought to be there is not.
+    #[error(
+        "cannot set up an engine of {num_blocks} blocks of KV cache and steps of {num_rows} rows: {error}; a smaller \
+         --gpu-memory-utilization or --kv-cache-memory-bytes leaves more for others"
+    )]
+    Allocation {
+        /// Blocks of the cache.
+        num_blocks: usize,
+        /// Rows of the largest step.
+        num_rows: usize,
+        /// What failed.
+        error: candle_core::Error,
+    },
     /// The compute pool.
     #[error("cannot start {threads} compute threads: {error}")]
     Threads {
@@ -186,7 +203,12 @@ pub fn launch(
         drafters(options, &source, &model)?,
         model.llama.config().vocab_size,
     );
-    let num_blocks = num_blocks(&model, &drafters, options)?;
+    let num_blocks = num_blocks(
+        &model,
+        &drafters,
+        device_memory(model.llama.device())?,
+        options,
+    )?;
 
     let limits = limits(options, &model, &drafters, &grants);
     let served = ServedModel {
@@ -212,7 +234,12 @@ pub fn launch(
         drafters,
         scheduler,
         num_blocks,
-    )?;
+    )
+    .map_err(|error| LaunchError::Allocation {
+        num_blocks,
+        num_rows: options.rows_per_step(),
+        error,
+    })?;
     engine.report_to(frontend.metrics().registry());
     let thread = start(options.threads, move || {
         match pricing {
@@ -233,7 +260,8 @@ pub(crate) fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel)
         Some(directory) => ModelSource::Directory(directory.clone()),
         None => ModelSource::demo(),
     };
-    let model = LoadedModel::load(&source, load_options(options), &Device::Cpu)
+    let device = device::open(options.device)?;
+    let model = LoadedModel::load(&source, load_options(options), &device)
         .map_err(|error| in_model(&source, error))?;
     Ok((source, model))
 }

@@ -3,6 +3,7 @@
 //! The modules stand in the order of the data: what starts it all, the doors, admission, the engine, and the way out.
 
 pub mod config;
+mod device;
 pub mod generate;
 pub mod launch;
 mod log;

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use clap::{Arg, Args};
 use foretoken_server::config::{
-    self, ChimeraTree, Command, DtypeChoice, GenerateConfig, LogFormat, QuantizationChoice,
-    ServeConfig, TrigramSearch,
+    self, ChimeraTree, Command, DeviceChoice, DtypeChoice, GenerateConfig, LogFormat,
+    QuantizationChoice, ServeConfig, TrigramSearch,
 };
 use tempfile::NamedTempFile;
 
@@ -61,6 +61,8 @@ fn defaults() {
     assert_eq!(config.otlp_traces_endpoint, None);
     let engine = config.engine;
     assert_eq!((engine.model, engine.dtype), (None, DtypeChoice::Auto));
+    assert_eq!(engine.device, DeviceChoice::Auto);
+    assert_eq!(engine.gpu_memory_utilization, 0.9);
     assert_eq!((engine.max_model_len, engine.threads), (None, None));
     assert_eq!(engine.max_num_seqs, 16);
     assert_eq!(engine.max_num_batched_tokens, 512);
@@ -119,6 +121,7 @@ fn lines_and_files_that_mean_the_same() {
         ("--no-enable-prefix-caching --enable-prefix-caching", ""),
         ("--share-outputs=false", ""),
         ("--share-outputs", "--share-outputs=true"),
+        ("--device cuda", "--device cuda:0"),
         ("--kv-cache-memory-bytes 4GiB", MEMORY_4G),
         ("--kv-cache-memory-bytes=4G", MEMORY_4G),
     ];
@@ -204,6 +207,12 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--api-key=", "--api-key"),
         ("--dtype int4", "int4 | bfloat16"),
         ("--quantization int4", "int4 | int8"),
+        ("--device gpu", "gpu | cuda:N"),
+        ("--device cuda:", "cuda:N"),
+        ("--device cuda:-1", "cuda:-1"),
+        ("--gpu-memory-utilization 0", "above 0"),
+        ("--gpu-memory-utilization 1.5", "up to 1"),
+        ("--gpu-memory-utilization NaN", "NaN"),
         (
             "--drafter magic",
             "magic | auto, trigram, lookup, infini, chimera, model, none",
@@ -275,11 +284,12 @@ fn refused_files_name_the_key_and_what_is_wrong() {
         ("prot = 9", "`prot` | not an option"),
         ("config = 'x'", "`config` | not an option"),
         ("help = 'x'", "`help` | not an option"),
+        ("port = 2.5", "--port | '2.5' | see also"),
         ("port = true", "--port | 'true' | see also"),
         ("port = [1, 2]", "`port` | array"),
         (
-            "served-model-name = ['a', 2.5]",
-            "`served-model-name` | float",
+            "served-model-name = ['a', [2]]",
+            "`served-model-name` | array",
         ),
         ("model.path = 'x'", "`model` | table"),
         ("port = -1", "--port | -1 | see also"),

@@ -87,7 +87,7 @@ impl Network {
         self.norm(hidden, &self.weights.context_norm, &normed)?;
         self.weights.context_kv.forward(&normed, &kv)?;
         self.rotate(&kv, batch, self.config.num_key_value_heads)?;
-        write_kv(cache, &kv, batch.slot_mapping())
+        write_kv(cache, &kv, batch.paging())
     }
 
     /// Scores of what may follow each node; the nodes' keys and values go into the cache. `[rows, draft vocab]`
@@ -126,7 +126,7 @@ impl Network {
         let num_heads = self.config.num_attention_heads + self.config.num_key_value_heads;
         self.rotate(&qkv, batch, num_heads)?;
         let kv = qkv.narrow(1, q_width, 2 * kv_width)?;
-        write_kv(cache, &kv, batch.slot_mapping())?;
+        write_kv(cache, &kv, batch.paging())?;
         let (q, head_dim) = (qkv.narrow(1, 0, q_width)?, self.config.head_dim);
         paged_attention(&q, cache, batch.paging(), head_dim, &mixed)?;
         self.weights.output.forward(&mixed, &added)?;
@@ -166,8 +166,7 @@ impl Network {
     }
 
     fn rotate(&self, heads: &Tensor, batch: &Batch, num_heads: usize) -> Result<()> {
-        let positions = &batch.paging().positions;
-        rotate(heads, &self.cos, &self.sin, positions, num_heads)
+        rotate(heads, &self.cos, &self.sin, batch.paging(), num_heads)
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor, y: &Tensor) -> Result<()> {

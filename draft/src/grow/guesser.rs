@@ -17,13 +17,14 @@ pub(crate) struct Guesser<'a> {
     sampler: Sampler,
     ranking: Ranking<'a>,
     num_ranked: usize,
+    source: &'static str,
     own: Vec<Successor>,
     ranked: Vec<Successor>,
 }
 
 impl<'a> Guesser<'a> {
-    /// The guesser of one request. Penalties are not regarded.
-    pub(crate) fn new(sampling: &'a SamplingParams) -> Self {
+    /// The guesser of one request, in the name of `source`. Penalties are not regarded.
+    pub(crate) fn new(sampling: &'a SamplingParams, source: &'static str) -> Self {
         let without_penalties = SamplingParams {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
@@ -37,6 +38,7 @@ impl<'a> Guesser<'a> {
                 true => MAX_CHILDREN,
                 false => MAX_RANKED,
             },
+            source,
             own: Vec::new(),
             ranked: Vec::new(),
         }
@@ -54,10 +56,8 @@ impl<'a> Guesser<'a> {
             logits,
             temperature: 1.0,
         };
-        let own = |token, logit: f32| Successor {
-            token,
-            chance: (logit - log_sum).exp(),
-        };
+        let source = self.source;
+        let own = |token, logit: f32| Successor::new(token, (logit - log_sum).exp(), source);
         let floor = log_sum + self.ranking.least_own(MIN_CHANCE).ln();
         let likely = scores.top_k(self.num_ranked, floor).into_iter();
         self.own.clear();

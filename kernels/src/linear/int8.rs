@@ -13,6 +13,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::PANEL;
 use super::weight::{Filled, Kept, Weight};
+use crate::on_device::OnDevice;
 use crate::parallel::{Disjoint, split};
 use crate::rows::{Element, Rows};
 use crate::simd::{Kernel, Vector, dispatch};
@@ -29,6 +30,8 @@ pub(crate) struct Scales {
     scales: Arc<[f32]>,
     /// Sums of each output's weights, which undo a bias of the inputs.
     sums: Arc<[i32]>,
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "a GPU's business"))]
+    on_device: OnDevice,
 }
 
 /// What makes results of the sums of one product.
@@ -65,6 +68,7 @@ pub(crate) fn quantize(weight: &Tensor) -> Result<(Tensor, Scales)> {
     let scales = Scales {
         scales: scales.into(),
         sums: sums.into(),
+        on_device: OnDevice::default(),
     };
     Ok((bytes, scales))
 }
@@ -72,6 +76,13 @@ pub(crate) fn quantize(weight: &Tensor) -> Result<(Tensor, Scales)> {
 impl Scales {
     pub(crate) fn of_output(&self, output: usize) -> f32 {
         self.scales[output]
+    }
+
+    /// Where the scales lie on the device, for as long as they live here. `[panels * PANEL]`, float32
+    #[cfg(feature = "cuda")]
+    pub(crate) fn address(&self, device: &candle_core::CudaDevice) -> Result<u64> {
+        let bits = || self.scales.iter().map(|scale| scale.to_bits()).collect();
+        crate::cuda::shared(device, &self.on_device, bits)
     }
 
     pub(crate) fn with_rows<'a>(&'a self, row_scales: &'a [f32]) -> Finish<'a> {

@@ -7,13 +7,17 @@
 
 mod block;
 mod int8;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod launches;
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
 pub(crate) mod weight;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, bail};
+use candle_core::{
+    CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, bail,
+};
 
 use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::LINE;
@@ -30,7 +34,8 @@ pub(crate) const PANEL: usize = 16;
 /// A weight matrix, packed.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    panels: Tensor, // [panels, in / GROUP, PANEL * GROUP], `in` filled up with zeros; int8 as unsigned bytes
+    /// `[panels, in / GROUP, PANEL * GROUP]`, `in` filled up with zeros; on a GPU `[out, in]`. Int8 as unsigned bytes.
+    matrix: Tensor,
     scales: Option<Scales>,
     num_inputs: usize,
     num_outputs: usize,
@@ -40,7 +45,7 @@ impl Linear {
     /// Packs a matrix of `[out, in]`, float32 or bfloat16.
     pub fn pack(weight: &Tensor) -> Result<Self> {
         Ok(Self {
-            panels: with_element!(weight.dtype(), T, panels::<T>(weight)?),
+            matrix: with_element!(weight.dtype(), T, packed::<T>(weight)?),
             scales: None,
             num_inputs: weight.dim(1)?,
             num_outputs: weight.dim(0)?,
@@ -56,7 +61,7 @@ impl Linear {
         let (num_outputs, num_inputs) = weight.dims2()?;
         let (bytes, scales) = int8::quantize(weight)?;
         Ok(Self {
-            panels: panels::<i8>(&bytes)?,
+            matrix: packed::<i8>(&bytes)?,
             scales: Some(scales),
             num_inputs,
             num_outputs,
@@ -68,7 +73,7 @@ impl Linear {
     /// `x`: `[rows, in]` of the matrix's dtype, or of any if it is int8; `y`: `[rows, out]` of any dtype. Accumulated in
     /// float32, in int8 exactly.
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Result<()> {
-        y.inplace_op3(x, &self.panels, &Product(self))
+        y.inplace_op3(x, &self.matrix, &Product(self))
     }
 
     /// `y =` the matrix's rows by index, as an embedding is read. `[indices, in]` of the matrix's dtype, or of any if it
@@ -78,12 +83,20 @@ impl Linear {
             linear: self,
             indices,
         };
-        y.inplace_op2(&self.panels, &gather)
+        y.inplace_op2(&self.matrix, &gather)
     }
 
     /// Bytes of a weight.
     pub fn weight_bytes(&self) -> usize {
-        self.panels.dtype().size_in_bytes()
+        self.matrix.dtype().size_in_bytes()
+    }
+}
+
+/// A matrix as this device's products read it.
+fn packed<T: Weight>(weight: &Tensor) -> Result<Tensor> {
+    match weight.device() {
+        Device::Cuda(_) => weight.contiguous(),
+        _ => panels::<T>(weight),
     }
 }
 
@@ -169,6 +182,22 @@ impl InplaceOp3 for Product<'_> {
             })
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &mut candle_core::CudaStorage,
+        yl: &Layout,
+        x: &candle_core::CudaStorage,
+        xl: &Layout,
+        w: &candle_core::CudaStorage,
+        wl: &Layout,
+    ) -> Result<()> {
+        if self.0.scales.is_some() {
+            bail!("int8 weights are for the CPU so far; choose bfloat16 on CUDA");
+        }
+        crate::cuda::linear((y, yl), (x, xl), (w, wl))
+    }
 }
 
 struct Gather<'a> {
@@ -225,5 +254,20 @@ impl InplaceOp2 for Gather<'_> {
             }
             Ok(())
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &mut candle_core::CudaStorage,
+        yl: &Layout,
+        w: &candle_core::CudaStorage,
+        wl: &Layout,
+    ) -> Result<()> {
+        let scales = match &self.linear.scales {
+            Some(scales) => Some(scales.address(w.device())?),
+            None => None,
+        };
+        crate::cuda::linear_rows((y, yl), (w, wl), scales, self.indices)
     }
 }

@@ -4,7 +4,12 @@
 //! committed or in a draft tree, written this step or long ago. Keys are gone through in spans of [`SPAN`] positions
 //! counted from the sequence's start; sums go in rising order of position.
 
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod args;
 mod keys;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod plan;
+mod planned;
 mod scratch;
 mod softmax;
 mod unit;
@@ -20,7 +25,9 @@ use crate::paging::Paging;
 use crate::parallel::{Disjoint, split};
 use crate::rows::{Element, Rows, output, with_element};
 use crate::simd::dispatch;
-use unit::{Attend, Shape};
+pub use planned::Planned;
+use unit::Attend;
+pub(crate) use unit::Shape;
 
 /// Positions whose scores are taken together.
 const SPAN: usize = 64;
@@ -60,46 +67,68 @@ impl InplaceOp3 for PagedAttention<'_> {
     ) -> Result<()> {
         with_element!(q.dtype(), T, {
             let (q, cache) = (Rows::<T>::new(q, ql)?, Rows::<T>::new(cache, cl)?);
-            self.check(&q, &cache)?;
+            let shape = self.shape((q.num_rows, q.width), (cache.num_rows, cache.width))?;
             let y = output::<T>(y, yl, (q.num_rows, q.width))?;
-            self.attend(q, cache, y);
+            self.attend(q, cache, shape, y);
             Ok(())
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &mut candle_core::CudaStorage,
+        yl: &Layout,
+        q: &candle_core::CudaStorage,
+        ql: &Layout,
+        cache: &candle_core::CudaStorage,
+        cl: &Layout,
+    ) -> Result<()> {
+        let shape = self.shape(ql.shape().dims2()?, cl.shape().dims2()?)?;
+        crate::cuda::paged_attention((y, yl), (q, ql), (cache, cl), self.paging, shape)
     }
 }
 
 impl PagedAttention<'_> {
-    fn check<T: Element>(&self, q: &Rows<'_, T>, cache: &Rows<'_, T>) -> Result<()> {
+    /// The heads that queries of `(rows, width)` and a cache of `(slots, width)` have, if both fit the batch.
+    fn shape(
+        &self,
+        (num_rows, q_width): (usize, usize),
+        (num_slots, cache_width): (usize, usize),
+    ) -> Result<Shape> {
         let head_dim = self.head_dim.max(1);
-        let (kv_heads, heads) = (cache.width / (2 * head_dim), q.width / head_dim);
-        if kv_heads * 2 * self.head_dim != cache.width
-            || heads * self.head_dim != q.width
+        let (kv_heads, heads) = (cache_width / (2 * head_dim), q_width / head_dim);
+        if kv_heads * 2 * self.head_dim != cache_width
+            || heads * self.head_dim != q_width
             || kv_heads == 0
             || !heads.is_multiple_of(kv_heads)
         {
             bail!(
-                "queries of width {} and a cache of width {} for heads of {}",
-                q.width,
-                cache.width,
+                "queries of width {q_width} and a cache of width {cache_width} for heads of {}",
                 self.head_dim
             );
         }
-        if q.num_rows != self.paging.num_rows() {
+        if num_rows != self.paging.num_rows() {
             bail!(
-                "{} rows of queries for {} positions",
-                q.num_rows,
+                "{num_rows} rows of queries for {} positions",
                 self.paging.num_rows()
             );
         }
-        self.paging.check(cache.num_rows)
+        self.paging.check(num_slots)?;
+        Ok(Shape {
+            head_dim,
+            kv_heads,
+            group: heads / kv_heads,
+        })
     }
 
-    fn attend<T: Element + Float>(&self, q: Rows<'_, T>, cache: Rows<'_, T>, y: &mut [T]) {
-        let shape = Shape {
-            head_dim: self.head_dim,
-            kv_heads: cache.width / (2 * self.head_dim),
-            group: 2 * q.width / cache.width,
-        };
+    fn attend<T: Element + Float>(
+        &self,
+        q: Rows<'_, T>,
+        cache: Rows<'_, T>,
+        shape: Shape,
+        y: &mut [T],
+    ) {
         let units = units(self.paging, shape);
         let num_keys: usize = units.iter().map(|unit| unit.num_keys).sum();
         let out = Disjoint::new(y);

@@ -24,6 +24,14 @@ pub(crate) struct Shape {
     pub(crate) group: usize,
 }
 
+#[cfg(any(test, feature = "cuda"))]
+impl Shape {
+    /// What the device multiplies scores with: their softmax takes powers of two.
+    pub(crate) fn scale(&self) -> f32 {
+        std::f32::consts::LOG2_E / (self.head_dim as f32).sqrt()
+    }
+}
+
 /// The attention of some units.
 pub(crate) struct Attend<'a, T> {
     pub(crate) paging: &'a Paging,

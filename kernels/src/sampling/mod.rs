@@ -6,17 +6,23 @@
 mod best;
 mod block;
 mod draw;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod launches;
 mod log_sum_exp;
 mod mass;
 mod noise;
+mod nucleus;
 mod perturb;
 mod philox;
+mod rows;
 mod top_k;
 
 pub use best::best;
 pub use draw::Draw;
 pub use log_sum_exp::log_sum_exp;
 pub use noise::Noise;
+pub use nucleus::nucleus_len;
+pub use rows::{LogitChange, RowSampling, sample_rows};
 pub use top_k::top_k;
 
 use std::cmp::Ordering;

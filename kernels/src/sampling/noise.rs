@@ -28,6 +28,12 @@ impl Noise {
         }
     }
 
+    /// What the generator is keyed with.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// Standard Gumbel noise of `token` at `position`.
     #[inline]
     pub fn at(&self, position: usize, token: u32) -> f32 {

@@ -7,14 +7,19 @@ use crate::simd::on_every_kind;
 use crate::{Linear, Paging, add, paged_attention, rms_norm, silu_mul, write_kv};
 
 /// A sequence: committed tokens before its root, from which of them on rows are computed, and its tree's mask.
-struct Sequence {
-    context_len: usize,
-    first: usize,
-    tree: Vec<u64>,
+pub(super) struct Sequence {
+    pub(super) context_len: usize,
+    pub(super) first: usize,
+    pub(super) tree: Vec<u64>,
 }
 
 /// Sequences over blocks that lie about in a cache of `num_blocks`, in an order that `salt` chooses.
-fn paging(sequences: &[Sequence], block_size: usize, num_blocks: usize, salt: usize) -> Paging {
+pub(super) fn paging(
+    sequences: &[Sequence],
+    block_size: usize,
+    num_blocks: usize,
+    salt: usize,
+) -> Paging {
     let mut free: Vec<u32> = (0..num_blocks as u32).collect();
     free.sort_by_key(|&block| (block as usize + salt).wrapping_mul(0x9E37_79B9) % 1009);
     let mut paging = Paging {
@@ -43,7 +48,7 @@ fn paging(sequences: &[Sequence], block_size: usize, num_blocks: usize, salt: us
 }
 
 /// A tree of 64 nodes, each under the one that its number halved names, and a chain.
-fn bush() -> Vec<u64> {
+pub(super) fn bush() -> Vec<u64> {
     let mut masks = vec![1_u64];
     for node in 1..64 {
         masks.push(masks[(node - 1) / 2] | 1 << node);
@@ -51,12 +56,12 @@ fn bush() -> Vec<u64> {
     masks
 }
 
-fn chain(len: usize) -> Vec<u64> {
+pub(super) fn chain(len: usize) -> Vec<u64> {
     (1..=len).map(|len| u64::MAX >> (64 - len)).collect()
 }
 
 /// Cache slots of the keys that a row sees, straight from the definition.
-fn visible(paging: &Paging, row: usize) -> Vec<usize> {
+pub(super) fn visible(paging: &Paging, row: usize) -> Vec<usize> {
     let seq = paging.seqs[row];
     let table = &paging.block_tables[paging.table_starts[seq]..paging.table_starts[seq + 1]];
     let size = paging.block_size;
@@ -72,7 +77,7 @@ fn visible(paging: &Paging, row: usize) -> Vec<usize> {
         .collect()
 }
 
-fn only(paging: &Paging, start: usize, len: usize) -> Paging {
+pub(super) fn only(paging: &Paging, start: usize, len: usize) -> Paging {
     let rows = start..start + len;
     Paging {
         seqs: paging.seqs[rows.clone()].to_vec(),
@@ -83,7 +88,7 @@ fn only(paging: &Paging, start: usize, len: usize) -> Paging {
 }
 
 /// Heads of a model: size, query heads, heads of keys and values.
-type Heads = (usize, usize, usize);
+pub(super) type Heads = (usize, usize, usize);
 
 fn attend(q: &Tensor, cache: &Tensor, paging: &Paging, (head_dim, heads, _): Heads) -> Tensor {
     written((paging.num_rows(), heads * head_dim), q.dtype(), |y| {
@@ -92,7 +97,12 @@ fn attend(q: &Tensor, cache: &Tensor, paging: &Paging, (head_dim, heads, _): Hea
 }
 
 /// Attention in double precision, and by element the size of what was added up.
-fn exact(q: &Tensor, cache: &Tensor, paging: &Paging, heads: Heads) -> Vec<Vec<(f64, f64)>> {
+pub(super) fn exact(
+    q: &Tensor,
+    cache: &Tensor,
+    paging: &Paging,
+    heads: Heads,
+) -> Vec<Vec<(f64, f64)>> {
     let (head_dim, heads, kv_heads) = heads;
     let (qs, kvs) = (wide(q), wide(cache));
     let row = |row: usize| {
@@ -135,7 +145,7 @@ const HEADS: [Heads; 6] = [
 ];
 
 /// Prompts, trees over block boundaries and spans, contexts that end within both, and none at all.
-fn batch(block_size: usize) -> Paging {
+pub(super) fn batch(block_size: usize) -> Paging {
     let sequences = [
         Sequence {
             context_len: 10,
@@ -310,6 +320,7 @@ fn a_batch_that_names_what_is_not_there_is_refused() {
         seqs: vec![0],
         positions: vec![2],
         ancestors: vec![1],
+        ..Paging::default()
     };
     assert!(paged_attention(&q, &cache, &good, 8, &y).is_ok());
     let cases = [

@@ -6,6 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::SpeculationOptions;
+use super::device::{DeviceChoice, share};
 
 /// Which model, how much at once, and how it guesses.
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -13,6 +14,14 @@ pub struct EngineOptions {
     /// Folder of a model in Hugging Face's layout (config.json, tokenizer.json, *.safetensors) [default: the carried model]
     #[arg(long, env = "FORETOKEN_MODEL", value_name = "DIR", help_heading = MODEL)]
     pub model: Option<PathBuf>,
+
+    /// Where the model computes: auto, cpu, or cuda:N for a GPU. Auto takes the first GPU if there is one that this
+    /// binary can use
+    #[arg(
+        long, env = "FORETOKEN_DEVICE", value_name = "DEVICE", default_value = "auto",
+        help_heading = MODEL
+    )]
+    pub device: DeviceChoice,
 
     /// Number format of weights, activations and cache
     #[arg(
@@ -72,6 +81,13 @@ pub struct EngineOptions {
         action = ArgAction::Set, overrides_with = "enable_prefix_caching", help_heading = BATCHING, hide_short_help = true
     )]
     no_enable_prefix_caching: bool,
+
+    /// Share of a GPU's memory that this process may fill, with weights, cache and all else
+    #[arg(
+        long, env = "FORETOKEN_GPU_MEMORY_UTILIZATION", value_name = "SHARE", value_parser = share,
+        default_value = "0.9", help_heading = BATCHING, hide_short_help = true
+    )]
+    pub gpu_memory_utilization: f64,
 
     /// Memory of the keys and values of all requests together: 4GiB, or 4G, or a number of bytes [default: what
     /// --max-num-seqs requests take at most, if the machine has it]

@@ -63,12 +63,13 @@ fn text_of(flag: &str, value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         Value::Integer(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(number.to_string()),
         Value::Boolean(truth) => Ok(truth.to_string()),
         Value::Table(table) if flag == "speculative-config" => {
             serde_json::to_string(&table).map_err(|error| error.to_string())
         }
         other => Err(format!(
-            "is a TOML {}, expected a string, a whole number, true or false",
+            "is a TOML {}, expected a string, a number, true or false",
             other.type_str()
         )),
     }

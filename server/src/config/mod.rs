@@ -1,5 +1,6 @@
 //! Command line, environment and configuration file, checked and typed. Nothing else reads them.
 
+mod device;
 mod engine;
 mod file;
 mod generate;
@@ -15,6 +16,7 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, Error, FromArgMatches, Parser, Subcommand};
 
+pub use device::DeviceChoice;
 pub use engine::{DtypeChoice, EngineOptions, QuantizationChoice};
 pub use generate::GenerateConfig;
 pub use serve::{LogFormat, ServeConfig};

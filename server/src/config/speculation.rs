@@ -164,7 +164,9 @@ pub enum ChimeraTree {
 }
 
 /// Names that `--drafter` takes.
-const DRAFTERS: [&str; 7] = ["auto", "trigram", "lookup", "infini", "chimera", "model", "none"];
+const DRAFTERS: [&str; 7] = [
+    "auto", "trigram", "lookup", "infini", "chimera", "model", "none",
+];
 
 fn draft_count(least: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=MAX_DRAFT_TOKENS as u64)

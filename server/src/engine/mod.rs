@@ -62,6 +62,8 @@ impl Engine {
         let num_slots = num_blocks * BLOCK_SIZE;
         let mut cache = KvCache::new(llama.kv_shape(), num_slots, llama.device())?;
         drafters.attach(&mut cache)?;
+        let mut target = Target::new(llama, cache, BLOCK_SIZE);
+        target.reserve(options.max_num_batched_tokens)?;
         let names = drafters.names();
         Ok(Self {
             meter: Meter::new(Registry::default(), &names, BLOCK_SIZE, num_blocks),
@@ -70,7 +72,7 @@ impl Engine {
             blocks: BlockPool::new(num_blocks, BLOCK_SIZE),
             drafters,
             budget: Budget::new(Prices::free()),
-            target: Target::new(llama, cache, BLOCK_SIZE),
+            target,
             eos_token_ids,
             next_seq: 0,
             num_rows: 0,

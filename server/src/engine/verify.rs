@@ -67,6 +67,15 @@ impl Target {
         }
     }
 
+    /// Takes a GPU's memory for steps of so many rows now, since running out of it later would end the engine. The CPU's
+    /// is taken as it is used.
+    pub(crate) fn reserve(&mut self, num_rows: usize) -> Result<()> {
+        match self.llama.device().is_cpu() {
+            true => Ok(()),
+            false => self.activations.reserve(num_rows),
+        }
+    }
+
     /// Times forwards of a few sizes over a short and a long context, in at most about `limit`. Overwrites the cache.
     pub(crate) fn measure_prices(
         &mut self,

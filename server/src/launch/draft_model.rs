@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 use foretoken_draft::ModelDrafter;
 use foretoken_model::{Config, LoadError, LoadOptions, LoadedModel, ModelSource, Token};
 use thiserror::Error;
@@ -49,7 +48,7 @@ pub(crate) fn load(
         max_model_len: Some(context.min(model.max_model_len)),
         ..options
     };
-    let draft_model = LoadedModel::load(&source, options, &Device::Cpu)?;
+    let draft_model = LoadedModel::load(&source, options, model.llama.device())?;
     let difference = (draft_model.tokenizer).first_difference(&model.tokenizer);
     if let Some((token, [found, expected])) = difference {
         return Err(DraftModelError::Vocabulary {

@@ -5,7 +5,7 @@ mod machine;
 use std::path::Path;
 
 use foretoken_draft::DraftTree;
-use foretoken_model::{Activations, LoadedModel};
+use foretoken_model::{Activations, DeviceMemory, LoadedModel};
 use thiserror::Error;
 
 use crate::config::EngineOptions;
@@ -38,7 +38,7 @@ pub enum MemoryError {
     TooLarge {
         /// As asked for.
         asked: u64,
-        /// What the machine has.
+        /// What the machine or the GPU has.
         available: u64,
     },
 }
@@ -65,10 +65,53 @@ struct Needs {
 /// Where nobody says how much memory there is.
 const FALLBACK: u64 = 4 << 30;
 
-/// Blocks for a loaded model and its drafters: as many as asked for, or as all running sequences may fill if the machine has them.
+/// Memory that is left, the weights being loaded.
+#[derive(Clone, Copy, Debug)]
+enum Room {
+    /// The machine's, where it is known: the rest of the machine lives in it too.
+    Machine(Option<u64>),
+    /// What is left of our share of a GPU.
+    Share(u64),
+}
+
+impl Room {
+    /// Others use a GPU, too: what they take is not ours.
+    fn share(memory: DeviceMemory, utilization: f64) -> Self {
+        let share = (memory.total as f64 * utilization) as u64;
+        Self::Share(share.saturating_sub(memory.total - memory.free))
+    }
+
+    fn without(self, bytes: u64) -> Self {
+        match self {
+            Self::Machine(left) => Self::Machine(left.map(|left| left.saturating_sub(bytes))),
+            Self::Share(left) => Self::Share(left.saturating_sub(bytes)),
+        }
+    }
+
+    /// Bytes, if they are known.
+    fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Machine(left) => left,
+            Self::Share(left) => Some(left),
+        }
+    }
+
+    /// Bytes that a cache takes if nobody says how many.
+    fn default_limit(self) -> u64 {
+        match self {
+            // A tenth is left for requests, their texts and the rest of the machine.
+            Self::Machine(left) => left.map_or(FALLBACK, |left| left / 10 * 9),
+            Self::Share(left) => left,
+        }
+    }
+}
+
+/// Blocks for a loaded model and its drafters: as many as asked for, or as all running sequences may fill if there is
+/// room. `memory` is the device's, if it has its own.
 pub(crate) fn num_blocks(
     model: &LoadedModel,
     drafters: &Drafters,
+    memory: Option<DeviceMemory>,
     options: &EngineOptions,
 ) -> Result<usize, MemoryError> {
     let (config, dtype) = (model.llama.config(), model.llama.dtype());
@@ -83,15 +126,17 @@ pub(crate) fn num_blocks(
         slot_bytes: (model.llama.kv_shape().slot_bytes() + drafters.slot_bytes()) as u64,
         step_bytes: num_rows as u64 * row_bytes as u64,
     };
-    let available = machine::available(Path::new("/"));
-    needs.num_blocks(options.kv_cache_memory_bytes, available)
+    let room = match memory {
+        Some(memory) => Room::share(memory, options.gpu_memory_utilization),
+        None => Room::Machine(machine::available(Path::new("/"))),
+    };
+    needs.num_blocks(options.kv_cache_memory_bytes, room)
 }
 
 impl Needs {
-    /// The weights are loaded by now, so `available` knows of them.
-    fn num_blocks(self, asked: Option<u64>, available: Option<u64>) -> Result<usize, MemoryError> {
-        let left = available.map(|bytes| bytes.saturating_sub(self.step_bytes));
-        let limit = match (asked, left) {
+    fn num_blocks(self, asked: Option<u64>, room: Room) -> Result<usize, MemoryError> {
+        let room = room.without(self.step_bytes);
+        let limit = match (asked, room.bytes()) {
             (Some(asked), Some(left)) if asked > left => {
                 return Err(MemoryError::TooLarge {
                     asked,
@@ -99,8 +144,7 @@ impl Needs {
                 });
             }
             (Some(asked), _) => asked,
-            // A tenth is left for requests, their texts and the rest of the machine.
-            (None, left) => left.map_or(FALLBACK, |left| left / 10 * 9),
+            (None, _) => room.default_limit(),
         };
         let block_bytes = BLOCK_SIZE as u64 * self.slot_bytes;
         // A slot's number has 32 bits.
@@ -163,10 +207,29 @@ mod tests {
             (Some(u64::MAX), None, Ok(u32::MAX as usize / 16)),
         ] {
             assert_eq!(
-                needs.num_blocks(asked, available),
+                needs.num_blocks(asked, Room::Machine(available)),
                 want,
                 "{asked:?} {available:?}"
             );
+        }
+        assert_eq!(needs.num_blocks(None, Room::Share(3816)), Ok(11));
+        assert_eq!(
+            needs.num_blocks(None, Room::Share(3815)),
+            too_small(2815, 96)
+        );
+    }
+
+    #[test]
+    fn a_share_of_a_gpu_is_less_what_is_in_use() {
+        for (free, utilization, want) in [
+            (1000, 0.5, 500),
+            (700, 0.5, 200),
+            (400, 0.5, 0),
+            (1000, 1.0, 1000),
+        ] {
+            let memory = DeviceMemory { free, total: 1000 };
+            let room = Room::share(memory, utilization);
+            assert_eq!(room.bytes(), Some(want), "{free} {utilization}");
         }
     }
 
