@@ -34,7 +34,7 @@ pub(super) struct Table {
 }
 
 enum Kind {
-    Trigram(StaticTable),
+    Trigram(Box<StaticTable>),
     SuffixArray(Corpus),
 }
 
@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path) -> Result<Table> {
             StaticTable::MAGIC,
             Corpus::MAGIC
         ),
-        _ => Kind::Trigram(StaticTable::open(file).context(place.clone())?),
+        _ => Kind::Trigram(Box::new(StaticTable::open(file).context(place.clone())?)),
     };
     Ok(Table { place, kind })
 }
