@@ -91,6 +91,27 @@ impl Tokenizer {
         self.inner.token_to_id(content)
     }
 
+    /// The first id that is not the same token here and there, with what it is: none if both have one vocabulary.
+    pub fn first_difference(&self, other: &Self) -> Option<(Token, [Option<String>; 2])> {
+        if self.fingerprint == other.fingerprint {
+            return None;
+        }
+        // Ids need not be dense: an added token may stand far behind the others.
+        let vocabularies = [self, other].map(|tokenizer| tokenizer.inner.get_vocab(true));
+        let ids = vocabularies
+            .iter()
+            .flat_map(|vocabulary| vocabulary.values());
+        let end = ids.max().map_or(0, |&last| last + 1);
+        (0..end)
+            .map(|id| {
+                (
+                    id,
+                    [self, other].map(|tokenizer| tokenizer.inner.id_to_token(id)),
+                )
+            })
+            .find(|(_, [own, others])| own != others)
+    }
+
     /// Number of ids, added tokens included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -128,6 +149,33 @@ mod tests {
         let other = [&json[..], b"\n"].concat();
         assert_eq!(fingerprint(&json), fingerprint(&json));
         assert_ne!(fingerprint(&json), fingerprint(&other));
+    }
+
+    #[test]
+    fn vocabularies_differ_by_their_first_different_id() {
+        let json = ModelSource::demo().read("tokenizer.json").unwrap();
+        let demo = Tokenizer::from_bytes(&json).unwrap();
+        let with = |change: fn(&mut serde_json::Value)| {
+            let mut json = serde_json::from_slice(&json).unwrap();
+            change(&mut json);
+            Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap()
+        };
+        let spaced = [&json[..], b"\n"].concat();
+        let spaced = Tokenizer::from_bytes(&spaced).unwrap();
+        assert_eq!(demo.first_difference(&spaced), None);
+        let longer = with(|json| {
+            let mut last = json["added_tokens"][0].clone();
+            last["id"] = 9000.into();
+            last["content"] = "<|more|>".into();
+            json["added_tokens"].as_array_mut().unwrap().push(last);
+        });
+        let more = Some("<|more|>".to_owned());
+        let id = longer.token_to_id("<|more|>").unwrap();
+        assert_eq!(
+            longer.first_difference(&demo),
+            Some((id, [more.clone(), None]))
+        );
+        assert_eq!(demo.first_difference(&longer), Some((id, [None, more])));
     }
 
     /// Both kinds of vocabulary: spaces in front, parts of characters, special tokens.

@@ -104,6 +104,7 @@ fn style(source: Option<&str>) -> Style {
         Some("trigram") => AnsiColor::Green.on_default(),
         Some("lookup") => AnsiColor::Cyan.on_default(),
         Some("infini") => AnsiColor::Yellow.on_default(),
+        Some("model") => AnsiColor::Blue.on_default(),
         Some(_) => AnsiColor::Magenta.on_default(),
     }
 }
@@ -129,6 +130,7 @@ fn write_summary(
         ("trigram", "guessed by trigram"),
         ("lookup", "guessed by lookup"),
         ("infini", "guessed by infini"),
+        ("model", "guessed by model"),
     ] {
         let style = style(Some(name));
         write!(out, "{style}{meaning}{style:#}   ")?;

@@ -1,5 +1,7 @@
 //! From options to a running engine: the model is loaded, memory is budgeted, the thread is started.
 
+mod draft_model;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,6 +23,7 @@ use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice, TrigramSearc
 use crate::engine::{Drafters, Engine, SchedulerOptions};
 use crate::memory::{MemoryError, num_blocks};
 use crate::request::Speculation;
+pub use draft_model::DraftModelError;
 
 /// Why no engine starts.
 #[derive(Debug, Error)]
@@ -74,6 +77,14 @@ pub enum LaunchError {
         place: String,
         /// What is wrong with it.
         error: SharedOverlayError,
+    },
+    /// The draft model is none, or no match for the model.
+    #[error("cannot draft with the model in {place}: {error}")]
+    DraftModel {
+        /// Where it lies.
+        place: String,
+        /// What is wrong with it.
+        error: DraftModelError,
     },
     /// The cache's memory.
     #[error(transparent)]
@@ -203,6 +214,13 @@ fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel), LaunchErr
         Some(directory) => ModelSource::Directory(directory.clone()),
         None => ModelSource::demo(),
     };
+    let model = LoadedModel::load(&source, load_options(options), &Device::Cpu)
+        .map_err(|error| in_model(&source, error))?;
+    Ok((source, model))
+}
+
+/// How the model is read, and a draft model too.
+fn load_options(options: &EngineOptions) -> LoadOptions {
     let dtype = match options.dtype {
         DtypeChoice::Auto => Dtype::Auto,
         DtypeChoice::Float32 => Dtype::Float32,
@@ -211,14 +229,11 @@ fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel), LaunchErr
     let quantization = options.quantization.map(|choice| match choice {
         QuantizationChoice::Int8 => Quantization::Int8,
     });
-    let load = LoadOptions {
+    LoadOptions {
         dtype,
         quantization,
         max_model_len: options.max_model_len,
-    };
-    let model =
-        LoadedModel::load(&source, load, &Device::Cpu).map_err(|error| in_model(&source, error))?;
-    Ok((source, model))
+    }
 }
 
 fn limits(
@@ -299,6 +314,14 @@ fn drafters(
     ];
     if let Some(infini) = infini()? {
         drafters.push(Box::new(infini));
+    }
+    if let Some(directory) = &options.speculation.draft_model {
+        let drafter = draft_model::load(directory, load_options(options), model);
+        let refused = |error| LaunchError::DraftModel {
+            place: directory.display().to_string(),
+            error,
+        };
+        drafters.push(Box::new(drafter.map_err(refused)?));
     }
     Ok(drafters)
 }

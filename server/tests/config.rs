@@ -69,6 +69,7 @@ fn defaults() {
     let drafts = engine.speculation;
     assert_eq!(drafts.drafter, "auto");
     assert_eq!((drafts.trigram_table, drafts.infini_corpus), (None, None));
+    assert_eq!(drafts.draft_model, None);
     assert_eq!(drafts.trigram_search, TrigramSearch::BestFirst);
     assert_eq!((drafts.max_draft_tokens, drafts.min_draft_tokens), (16, 0));
     assert_eq!(drafts.max_draft_depth, 63);
@@ -97,10 +98,12 @@ fn generate_takes_sampling_and_engine_options() {
 #[test]
 fn lines_and_files_that_mean_the_same() {
     let ngram = r#"{"method":"ngram","num_speculative_tokens":5}"#;
+    let draft_model = r#"{"method":"draft_model","model":"a/b","num_speculative_tokens":5}"#;
     let lines = [
         ("serve --port 9", "--port 9"),
         ("--served-model-name a b", "--served-model-name a,b"),
         (&format!("--speculative-config {ngram}"), LOOKUP_5),
+        (&format!("--speculative-config {draft_model}"), MODEL_5),
         ("--speculative-config {}", ""),
         ("--enable-prefix-caching", ""),
         ("--enable-prefix-caching=false", NO_CACHE),
@@ -168,6 +171,7 @@ fn lines_and_files_that_mean_the_same() {
 
 const NO_CACHE: &str = "--no-enable-prefix-caching";
 const MEMORY_4G: &str = "--kv-cache-memory-bytes 4294967296";
+const MODEL_5: &str = "--drafter model --draft-model a/b --max-draft-tokens 5";
 const LOOKUP_5: &str = "--drafter lookup --max-draft-tokens 5";
 const NGRAM_TABLE: &str = "[speculative-config]\nmethod = 'ngram'\nnum_speculative_tokens = 5";
 
@@ -198,9 +202,10 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--quantization int4", "int4 | int8"),
         (
             "--drafter magic",
-            "magic | auto, trigram, lookup, infini, none",
+            "magic | auto, trigram, lookup, infini, model, none",
         ),
         ("--drafter infini", "infini | --infini-corpus"),
+        ("--drafter model", "model | --draft-model"),
         ("--max-num-seqs 0", "--max-num-seqs | 0"),
         ("--max-num-seqs 18446744073709551615", "--max-num-seqs"),
         ("--threads 0", "--threads"),
@@ -228,7 +233,7 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("[]", "not a JSON object"),
         (
             r#"{"method":"eagle3"}"#,
-            "eagle3 | auto, trigram, lookup, infini, none",
+            "eagle3 | auto, trigram, lookup, infini, model, none",
         ),
         (r#"{"num_speculative_tokens":64}"#, "64 | 0 to 63"),
         (r#"{"num_speculative_tokens":-1}"#, "-1 | 0 to 63"),
@@ -236,7 +241,16 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
             r#"{"prompt_lookup_max":4}"#,
             "`prompt_lookup_max` | longest",
         ),
-        (r#"{"model":"a/b"}"#, "`model` | draft model"),
+        (r#"{"model":5}"#, "`model` | 5 | folder"),
+        (
+            r#"{"method":"draft_model"}"#,
+            "the drafter model | --draft-model DIR",
+        ),
+        (
+            r#"{"quantization":"int8"}"#,
+            "`quantization` | as the model itself",
+        ),
+        ("{} --draft-model a", "--speculative-config | --draft-model"),
         (r#"{"metod":"ngram"}"#, "`metod` | unknown | `method`"),
         ("{} --drafter none", "--speculative-config | --drafter"),
         ("{} --max-draft-tokens 1", "--max-draft-tokens"),

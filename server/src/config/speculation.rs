@@ -15,7 +15,7 @@ use crate::validation::MAX_DRAFT_TOKENS;
 #[command(next_help_heading = "Speculation (changes the speed, never the text)")]
 pub struct SpeculationOptions {
     /// Who guesses the next tokens: a table of what follows what, the text so far, a corpus, all of these together
-    /// (auto), or nobody
+    /// (auto), a smaller model, or nobody
     #[arg(
         long, env = "FORETOKEN_DRAFTER", value_name = "NAME", value_parser = DRAFTERS,
         default_value = "auto"
@@ -50,6 +50,16 @@ pub struct SpeculationOptions {
         hide_short_help = true
     )]
     pub infini_corpus: Option<PathBuf>,
+
+    /// Folder of the drafter model's weights: a smaller model of the same vocabulary; without one there is no such
+    /// drafter
+    #[arg(
+        long,
+        env = "FORETOKEN_DRAFT_MODEL",
+        value_name = "DIR",
+        hide_short_help = true
+    )]
+    pub draft_model: Option<PathBuf>,
 
     /// Tokens guessed for a request in one step, at most; 0 guesses none, 63 is the limit
     #[arg(
@@ -107,10 +117,10 @@ pub struct SpeculationOptions {
     )]
     pub shared_overlay_size: u64,
 
-    /// vLLM's form of --drafter and --max-draft-tokens: '{"method": "ngram", "num_speculative_tokens": 8}'
+    /// vLLM's form of --drafter, --max-draft-tokens and --draft-model: '{"method": "ngram", "num_speculative_tokens": 8}'
     #[arg(
         long, env = "FORETOKEN_SPECULATIVE_CONFIG", value_name = "JSON", hide_short_help = true,
-        conflicts_with_all = ["drafter", "max_draft_tokens"]
+        conflicts_with_all = ["drafter", "max_draft_tokens", "draft_model"]
     )]
     speculative_config: Option<SpeculativeConfig>,
 }
@@ -125,7 +135,7 @@ pub enum TrigramSearch {
 }
 
 /// Names that `--drafter` takes.
-const DRAFTERS: [&str; 5] = ["auto", "trigram", "lookup", "infini", "none"];
+const DRAFTERS: [&str; 6] = ["auto", "trigram", "lookup", "infini", "model", "none"];
 
 fn draft_count(least: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=MAX_DRAFT_TOKENS as u64)
@@ -135,11 +145,15 @@ impl SpeculationOptions {
     /// Puts vLLM's JSON into the options that it stands for, then checks these against each other.
     pub(super) fn resolve(&mut self) -> Result<(), String> {
         if let Some(config) = self.speculative_config.take() {
-            if let Some(drafter) = config.drafter {
+            let implied = config.draft_model.is_some().then(|| "model".to_owned());
+            if let Some(drafter) = config.drafter.or(implied) {
                 self.drafter = drafter;
             }
             if let Some(max_draft_tokens) = config.max_draft_tokens {
                 self.max_draft_tokens = max_draft_tokens;
+            }
+            if let Some(draft_model) = config.draft_model {
+                self.draft_model = Some(draft_model);
             }
         }
         let (min, max) = (self.min_draft_tokens, self.max_draft_tokens);
@@ -151,6 +165,9 @@ impl SpeculationOptions {
         if self.drafter == "infini" && self.infini_corpus.is_none() {
             return Err("the drafter infini needs a corpus: --infini-corpus PATH".to_owned());
         }
+        if self.drafter == "model" && self.draft_model.is_none() {
+            return Err("the drafter model needs a draft model: --draft-model DIR".to_owned());
+        }
         Ok(())
     }
 }
@@ -160,6 +177,7 @@ impl SpeculationOptions {
 struct SpeculativeConfig {
     drafter: Option<String>,
     max_draft_tokens: Option<usize>,
+    draft_model: Option<PathBuf>,
 }
 
 impl FromStr for SpeculativeConfig {
@@ -172,6 +190,7 @@ impl FromStr for SpeculativeConfig {
         for (key, value) in &object {
             match key.as_str() {
                 "method" => config.drafter = Some(drafter(value)?),
+                "model" => config.draft_model = Some(directory(value)?),
                 "num_speculative_tokens" => config.max_draft_tokens = Some(num_tokens(value)?),
                 key => return Err(format!("`{key}` {}", refusal(key))),
             }
@@ -183,12 +202,18 @@ impl FromStr for SpeculativeConfig {
 fn drafter(method: &Value) -> Result<String, String> {
     match method.as_str() {
         Some("ngram") => Ok("lookup".to_owned()),
+        Some("draft_model") => Ok("model".to_owned()),
         Some(name) if DRAFTERS.contains(&name) => Ok(name.to_owned()),
         _ => Err(format!(
-            "`method` is {method}, expected \"ngram\" (the drafter lookup) or one of: {}",
+            "`method` is {method}, expected \"ngram\" (the drafter lookup), \"draft_model\" (the drafter model) or one of: {}",
             DRAFTERS.join(", ")
         )),
     }
+}
+
+fn directory(model: &Value) -> Result<PathBuf, String> {
+    let path = model.as_str().map(PathBuf::from);
+    path.ok_or_else(|| format!("`model` is {model}, expected the folder of a draft model"))
 }
 
 fn num_tokens(value: &Value) -> Result<usize, String> {
@@ -216,12 +241,13 @@ fn refusal(key: &str) -> &'static str {
         | "synthetic_acceptance_rates" => {
             "has no meaning here: the model draws every token itself, and drafts that match are kept"
         }
-        "model"
-        | "revision"
-        | "quantization"
-        | "max_model_len"
-        | "draft_tensor_parallel_size"
-        | "use_heterogeneous_vocab" => "is about a draft model, and there is no such drafter yet",
+        "revision" => "has no meaning here: `model` is a folder",
+        "quantization" | "max_model_len" | "draft_tensor_parallel_size" => {
+            "is not needed: a draft model is loaded as the model itself is"
+        }
+        "use_heterogeneous_vocab" => {
+            "is not supported: a draft model needs the vocabulary of the model"
+        }
         "suffix_decoding_max_tree_depth"
         | "suffix_decoding_max_cached_requests"
         | "suffix_decoding_max_spec_factor"

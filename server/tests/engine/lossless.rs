@@ -4,14 +4,14 @@
 use crate::support::{Answer, Ask, Prophecy, Prophet, Setup, answers, demo, stories};
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::{Search, StaticTable, TrigramOptions};
-use foretoken_draft::{Auto, Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Drafter, Infini, Lookup, ModelDrafter, Trigram};
 use foretoken_model::{
     Dtype, LoadOptions, LoadedModel, Logprobs, ModelSource, SamplingParams, Token, Tokenizer,
 };
 use foretoken_server::engine::BLOCK_SIZE;
 
-const DRAFTERS: [&str; 9] = [
-    "none", "auto", "trigram", "lookup", "infini", "wrong", "right", "hidden", "mix",
+const DRAFTERS: [&str; 10] = [
+    "none", "auto", "trigram", "lookup", "infini", "model", "wrong", "right", "hidden", "mix",
 ];
 const BUDGETS: [usize; 4] = [1, 4, 16, 63];
 const TEMPERATURES: [f32; 4] = [0.0, 0.7, 1.0, 1.3];
@@ -204,7 +204,7 @@ impl Bench {
         };
         let infini = || Infini::new(self.corpus(&sequences));
         let auto = Auto::new(Trigram::new(self.table()), Lookup::new(), Some(infini()));
-        vec![
+        let mut drafters: Vec<Box<dyn Drafter>> = vec![
             Box::new(auto),
             Box::new(Trigram::with_options(self.table(), trigram)),
             Box::new(Lookup::default()),
@@ -212,7 +212,21 @@ impl Bench {
             prophet("right", Prophecy::Right),
             prophet("wrong", Prophecy::Wrong),
             prophet("hidden", Prophecy::Hidden),
-        ]
+        ];
+        if ["model", "mix"].contains(&DRAFTERS[cell.drafter]) {
+            drafters.push(Box::new(self.draft_model(cell)));
+        }
+        drafters
+    }
+
+    /// The model itself, in the other format.
+    fn draft_model(&self, cell: Cell) -> ModelDrafter {
+        let options = LoadOptions {
+            dtype: DTYPES[1 - cell.dtype],
+            ..LoadOptions::default()
+        };
+        let model = LoadedModel::load(&self.source, options, &candle_core::Device::Cpu).unwrap();
+        ModelDrafter::new(model.llama, BLOCK_SIZE)
     }
 
     /// A corpus that knows every other sequence, and the halves of the others in the wrong order.
@@ -251,7 +265,7 @@ impl Bench {
                 Some("auto"),
                 Some("lookup"),
                 Some("infini"),
-                Some("right"),
+                Some("model"),
                 Some("hidden"),
             ][index % 6],
             name => Some(name),
@@ -285,7 +299,7 @@ impl Bench {
         }
         // Something repeats in the crowd's prompts.
         if cell.crowd == 1
-            && ["auto", "trigram", "lookup", "infini"].contains(&DRAFTERS[cell.drafter])
+            && ["auto", "trigram", "lookup", "infini", "model"].contains(&DRAFTERS[cell.drafter])
         {
             let num_draft_tokens: usize = got.iter().map(|got| got.stats.num_draft_tokens).sum();
             assert!(num_draft_tokens > 0, "{cell:?}: nothing was drafted");

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod draft_model;
 mod logprobs;
 mod lossless;
 mod order;
