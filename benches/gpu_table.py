@@ -16,7 +16,7 @@ def main():
         status = json.loads(path.read_text())
         results[status["name"]] = {"status": status["status"], "seconds": status["seconds"]}
         print(f"| {status['part']} | {status['name']} | {status['status']} | {status['seconds']} |")
-    for path in sorted(out.glob("0?-*.*")):
+    for path in sorted(out.glob("[0-9][0-9]-*.*")):
         name = path.name.split("-", 1)[1].split(".")[0]
         if path.suffix == ".txt":
             results.setdefault(name, {})["text"] = path.read_text()
@@ -42,7 +42,7 @@ def table(lines):
 def lossless(lines):
     same = sum(line["same"] for line in lines)
     print(f"{same} of {len(lines)} texts are what plain decoding says.")
-    table([line for line in lines if not line["same"]])
+    table(line for line in lines if not line["same"])
 
 
 def shown(value):
