@@ -32,7 +32,7 @@ pub(crate) use rotary::rotate;
 pub(crate) use sampling::{change_logits, sample_rows};
 pub(crate) use scratch::scratch;
 pub(crate) use silu_mul::silu_mul;
-pub(crate) use view::{Rows, output, view_mut};
+pub(crate) use view::{Rows, address, output, view_mut};
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};

@@ -19,8 +19,9 @@ pub(crate) fn scratch(device: &CudaDevice, len: usize) -> Result<Scratch> {
     }
     // SAFETY: kernels write before they read.
     let memory = unsafe { device.alloc::<f32>(len)? };
+    let (address, _) = memory.device_ptr(&device.cuda_stream());
     Ok(Scratch {
-        address: memory.device_ptr(&device.cuda_stream()).0,
+        address,
         _memory: Some(memory),
     })
 }
