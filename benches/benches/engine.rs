@@ -1,6 +1,6 @@
 //! What drafting is worth on the carried model: acceptance lengths at fixed budgets, tokens per second on and off.
 //!
-//! `cargo bench -p foretoken-benches --bench engine [-- --questions N --tokens N]`
+//! `cargo bench -p foretoken-benches --bench engine [-- --questions N --tokens N --drafters A,B]`
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +16,6 @@ use foretoken_server::request::Stats;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
-const WORKLOADS: [&str; 4] = ["spec_bench", "gsm8k", "mbpp", "dialogue"];
-const DRAFTERS: [&str; 3] = ["auto", "trigram", "lookup"];
-const BUDGETS: [u32; 2] = [8, 32];
-const TEMPERATURES: [f32; 2] = [0.0, 1.0];
-
 /// Measures what drafting is worth.
 #[derive(Parser)]
 struct Options {
@@ -30,6 +25,22 @@ struct Options {
     /// Tokens of each answer, at most
     #[arg(long, default_value_t = 128)]
     tokens: u32,
+    /// Of `workloads/`
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "spec_bench,gsm8k,mbpp,dialogue"
+    )]
+    workloads: Vec<String>,
+    /// Those to compare
+    #[arg(long, value_delimiter = ',', default_value = "auto,trigram,lookup")]
+    drafters: Vec<String>,
+    /// Nodes that are always verified, for acceptance lengths
+    #[arg(long, value_delimiter = ',', default_value = "8,32")]
+    budgets: Vec<u32>,
+    /// Those to answer at
+    #[arg(long, value_delimiter = ',', default_value = "0,1")]
+    temperatures: Vec<f32>,
     #[command(flatten)]
     engine: EngineOptions,
     /// What cargo says to every bench
@@ -44,9 +55,9 @@ struct Question {
 }
 
 /// One way of answering a workload.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Setting {
-    drafter: &'static str,
+    drafter: String,
     /// Nodes that are always verified; none leaves it to the server's defaults.
     budget: Option<u32>,
     temperature: f32,
@@ -60,16 +71,17 @@ fn main() -> Result<()> {
         ..Grants::default()
     };
     let frontend = launch(&options.engine, grants, Pricing::Measured)?.frontend;
-    let num_settings = settings(0.0).len() * options.questions * TEMPERATURES.len();
-    let progress = ProgressBar::new((WORKLOADS.len() * num_settings) as u64).with_style(
-        ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} (ends in {eta})")?,
-    );
+    let num_settings = settings(&options, 0.0).len() * options.temperatures.len();
+    let num_answers = options.workloads.len() * options.questions * num_settings;
+    let progress = ProgressBar::new(num_answers as u64).with_style(ProgressStyle::with_template(
+        "{bar:40} {pos}/{len} {msg} (ends in {eta})",
+    )?);
     let mut table = String::new();
-    for workload in WORKLOADS {
+    for workload in &options.workloads {
         let questions = questions(workload, options.questions)?;
-        for temperature in TEMPERATURES {
+        for &temperature in &options.temperatures {
             progress.set_message(format!("{workload}, T = {temperature}"));
-            let settings = settings(temperature);
+            let settings = settings(&options, temperature);
             let mut totals = vec![Stats::default(); settings.len()];
             // Setting by setting within a question, so that a slow minute of the machine slows all of them.
             for (seed, question) in (0..).zip(&questions) {
@@ -79,34 +91,34 @@ fn main() -> Result<()> {
                     progress.inc(1);
                 }
             }
-            table += &row(workload, temperature, &totals);
+            let by_default = 1 + options.drafters.len();
+            table += &row(workload, temperature, totals.split_at(by_default));
         }
     }
     progress.finish_and_clear();
-    print!("{}{table}", header());
+    print!("{}{table}", header(&options));
     Ok(())
 }
 
 /// Plain decoding, then each drafter by the server's defaults, then each at each fixed budget.
-fn settings(temperature: f32) -> Vec<Setting> {
-    let setting = |drafter, budget| Setting {
-        drafter,
+fn settings(options: &Options, temperature: f32) -> Vec<Setting> {
+    let setting = |drafter: &str, budget| Setting {
+        drafter: drafter.to_owned(),
         budget,
         temperature,
     };
-    let by_default = ["none"]
-        .into_iter()
-        .chain(DRAFTERS)
-        .map(|drafter| setting(drafter, None));
-    let fixed = DRAFTERS
-        .into_iter()
-        .flat_map(|drafter| BUDGETS.map(|budget| setting(drafter, Some(budget))));
-    by_default.chain(fixed).collect()
+    let drafters = || options.drafters.iter();
+    let by_default = drafters().map(|drafter| setting(drafter, None));
+    let fixed = drafters().flat_map(|drafter| {
+        let budgets = options.budgets.iter();
+        budgets.map(move |&budget| setting(drafter, Some(budget)))
+    });
+    let plain = setting("none", None);
+    [plain].into_iter().chain(by_default).chain(fixed).collect()
 }
 
-/// A line of the table out of the totals of `settings`.
-fn row(workload: &str, temperature: f32, totals: &[Stats]) -> String {
-    let (by_default, fixed) = totals.split_at(1 + DRAFTERS.len());
+/// A line of the table out of the totals of `settings`, those by the server's defaults and the others.
+fn row(workload: &str, temperature: f32, (by_default, fixed): (&[Stats], &[Stats])) -> String {
     let plain = speed(&by_default[0]);
     let mut row = format!("| {workload} | {temperature} |");
     for total in fixed {
@@ -119,16 +131,16 @@ fn row(workload: &str, temperature: f32, totals: &[Stats]) -> String {
     row + "\n"
 }
 
-fn header() -> String {
-    let budgets = DRAFTERS
-        .iter()
-        .flat_map(|drafter| BUDGETS.map(|budget| format!(" {drafter} {budget} |")));
-    let budgets: String = budgets.collect();
-    let speeds: String = DRAFTERS
-        .iter()
+fn header(options: &Options) -> String {
+    let (drafters, budgets) = (&options.drafters, &options.budgets);
+    let rule = " --: |".repeat(drafters.len() * (budgets.len() + 1) + 2);
+    let column = |drafter, budget| format!(" {drafter} {budget} |");
+    let budgets: String = (drafters.iter())
+        .flat_map(|drafter| budgets.iter().map(move |budget| column(drafter, budget)))
+        .collect();
+    let speeds: String = (drafters.iter())
         .map(|drafter| format!(" {drafter}, tok/s |"))
         .collect();
-    let rule = " --: |".repeat(DRAFTERS.len() * (BUDGETS.len() + 1) + 2);
     format!("| workload | T |{budgets} none, tok/s |{speeds}\n| --- |{rule}\n")
 }
 
@@ -169,7 +181,7 @@ fn request(question: &str, seed: u64, tokens: u32, setting: &Setting) -> RawRequ
         },
         max_tokens: Some(tokens),
         speculation: RawSpeculation {
-            drafter: Some(setting.drafter.to_owned()),
+            drafter: Some(setting.drafter.clone()),
             max_draft_tokens: setting.budget,
             min_draft_tokens: setting.budget,
             max_draft_depth: None,
