@@ -53,7 +53,7 @@ fn tokens_are_the_hosts() {
         (2.0, 0.0, 10_000, 0.95),
         (1.0, 1.0, 0, 0.5),
     ];
-    for vocab in [1, 3, 4099] {
+    for (vocab, backwards) in [(1, false), (3, true), (1500, false)] {
         let mut rows = Vec::new();
         let mut logits = Vec::new();
         for (number, (temperature, min_p, top_k, top_p)) in filters.into_iter().enumerate() {
@@ -71,17 +71,15 @@ fn tokens_are_the_hosts() {
         }
         let tensor = Tensor::from_slice(&logits, (rows.len(), vocab), &Device::Cpu).unwrap();
         let want = sample_rows(&tensor, &rows, &[]).unwrap();
-        for backwards in [false, true] {
-            let got = sampled(&emulator, &logits, &rows, backwards);
-            for (index, (got, want)) in got.iter().zip(&want).enumerate() {
-                assert_eq!(
-                    got,
-                    want,
-                    "{vocab} tokens, {:?}, kind {}",
-                    rows[index],
-                    index % 4
-                );
-            }
+        let got = sampled(&emulator, &logits, &rows, backwards);
+        for (index, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert_eq!(
+                got,
+                want,
+                "{vocab} tokens, {:?}, kind {}",
+                rows[index],
+                index % 4
+            );
         }
     }
 }
