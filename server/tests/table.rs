@@ -131,7 +131,7 @@ fn a_table_is_described_verified_and_drafted_with() {
         "version 2",
         "8192 tokens",
         "whole",
-        "last two tokens",
+        "last 2 tokens",
         "\" a\"",
     ] {
         assert!(said.contains(part), "no `{part}` in {said}");

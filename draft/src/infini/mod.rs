@@ -201,14 +201,14 @@ pub(crate) mod tests {
         ];
         let first = |context: &[Token]| {
             let greedy = SamplingParams::greedy();
-            let tree = propose(&mut infini(&documents), context, &greedy, (2, 2));
+            let tree = propose(&mut infini(&documents), context, &greedy, (1, 1));
             tree.tokens()[1..].to_vec()
         };
-        assert_eq!(first(&[1, 2, 3]), [4, 5]);
-        assert_eq!(first(&[7, 2, 3]), [8, 6]);
-        assert_eq!(first(&[5, 3])[0], 9, "3 alone");
+        assert_eq!(first(&[1, 2, 3]), [4]);
+        assert_eq!(first(&[7, 2, 3]), [8]);
+        assert_eq!(first(&[5, 3]), [9], "3 alone");
         assert!(first(&[3, 9]).is_empty(), "nothing follows a document");
-        assert_eq!(first(&[4, 5, 7]), [2, 3], "nor matched across two");
+        assert_eq!(first(&[4, 5, 7]), [2], "nor matched across two");
     }
 
     #[test]

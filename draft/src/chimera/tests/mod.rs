@@ -2,6 +2,7 @@
 
 mod files;
 mod network;
+mod trainer;
 mod trees;
 
 use std::collections::HashMap;

@@ -59,7 +59,12 @@ impl SharedRows {
 
     /// Puts a row in, as the latest.
     pub(super) fn put(&mut self, suffix: Suffix, row: Row) {
-        if self.younger.len() >= self.max_rows && !self.younger.contains_key(&suffix) {
+        // To insert makes room first, even for a key that is there.
+        if let Some(known) = self.younger.get_mut(&suffix) {
+            *known = row;
+            return;
+        }
+        if self.younger.len() >= self.max_rows {
             std::mem::swap(&mut self.younger, &mut self.older);
             self.younger.clear();
         }
