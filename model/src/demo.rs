@@ -18,6 +18,8 @@ fn source() -> ModelSource {
         };
     }
     static FILES: &[(&str, &[u8])] = embed![
+        "chimera/config.json",
+        "chimera/model.safetensors",
         "config.json",
         "generation_config.json",
         "model.safetensors",

@@ -142,8 +142,11 @@ impl Drafter for Infini {
                 let ranking = Ranking::new(context.sampling);
                 let tokens = context.tokens;
                 maker.make(context, |tree, node, least, guesses| {
-                    if let Some((_, found)) = guesser.successors(index, tokens, tree, node) {
-                        ranking.rank(found, tokens.len() + tree.depth(node), least, guesses);
+                    match guesser.successors(index, tokens, tree, node) {
+                        Some((_, found)) => {
+                            ranking.rank(found, tokens.len() + tree.depth(node), least, guesses);
+                        }
+                        None => guesses.clear(),
                     }
                 })
             },

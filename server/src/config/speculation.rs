@@ -51,8 +51,8 @@ pub struct SpeculationOptions {
     )]
     pub infini_corpus: Option<PathBuf>,
 
-    /// Folder of the chimera drafter's network, as `foretoken train chimera` writes it [default: the folder `chimera`
-    /// beside the model, if there is one]
+    /// Folder of the chimera drafter's network, as `foretoken train chimera` writes it; with --drafter chimera, the folder
+    /// `chimera` beside the model unless this names another
     #[arg(
         long,
         env = "FORETOKEN_CHIMERA",
