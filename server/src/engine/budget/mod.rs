@@ -20,7 +20,7 @@ use foretoken_model::{SeqId, Token};
 
 use account::Account;
 use calibration::{Author, Calibration, Records};
-use choose::choose;
+use choose::{Choice, choose};
 use interest::Interest;
 pub use prices::{Load, Prices};
 use shadow::{Shadow, Verdict, chance};
@@ -42,7 +42,7 @@ pub struct Budget {
     /// Steps since the last of [`PLAIN_STEPS`] in a row.
     num_drafted_steps: usize,
     /// Seconds that drafting takes for a sequence.
-    draft_seconds: f64,
+    draft_seconds: HashMap<Author, f64>,
     /// Seconds of a step for each sequence, beside drafting and the forward.
     rest_seconds: f64,
 }
@@ -119,7 +119,7 @@ impl Budget {
             now: 0,
             num_plain_steps: 0,
             num_drafted_steps: 0,
-            draft_seconds: 0.0,
+            draft_seconds: HashMap::new(),
             rest_seconds: 0.0,
         }
     }
@@ -173,39 +173,42 @@ impl Budget {
         let worth = self.account.doubt() * self.account.ratio();
         let tokens_per_second = worth * step.candidates.len() as f64 / plain;
         let chosen = choose(&self.prices, step, &worths, MARGIN * tokens_per_second);
-        let is_asked = |candidate: &&Candidate| self.is_asked(candidate);
-        let num_asked = step.candidates.iter().filter(is_asked).count();
-        let aftermath = self.prices.aftermath() / num_asked.max(1) as f64;
-        for (index, ((candidate, tree), choice)) in
-            (step.candidates.iter().zip(trees).zip(chosen)).enumerate()
+        let asked = self.asked(step);
+        let aftermath = self.prices.aftermath() / asked.len().max(1) as f64;
+        for (candidate, (tree, choice)) in step.candidates.iter().zip(trees.iter_mut().zip(chosen))
         {
+            let num_drafted = tree.num_draft_tokens();
             tree.truncate(choice.num_nodes);
-            let Some(record) = self
-                .records
-                .get_mut(&candidate.seq)
-                .filter(|record| record.is_asked)
-            else {
-                continue;
-            };
-            let gain = choice.worth - (tokens_per_second * choice.seconds) as f32;
-            let cost = (tokens_per_second * (self.draft_seconds + aftermath)) as f32;
-            let num_drafted = worths[index].len() - 1;
-            let row = self
-                .prices
-                .next_row(step.load.num_rows, candidate.context_len);
+            let row = (self.prices).next_row(step.load.num_rows, candidate.context_len);
             let most = num_drafted as f64 * (1.0 - tokens_per_second * row);
-            record.could_pay = most > f64::from(cost);
-            record
-                .interest
-                .judge(self.now, gain, cost, choice.num_nodes);
-            if let Some(author) = candidate.author() {
-                self.interests.entry(author).or_default().judge(
-                    self.now,
-                    gain,
-                    cost,
-                    choice.num_nodes,
-                );
-            }
+            self.judge(candidate, choice, tokens_per_second, aftermath, most);
+        }
+    }
+
+    /// Takes in what a drafter's answer was worth, if it was asked: the nodes that were taken, and what all would have
+    /// brought at most.
+    fn judge(
+        &mut self,
+        candidate: &Candidate,
+        choice: Choice,
+        tokens_per_second: f64,
+        aftermath: f64,
+        most: f64,
+    ) {
+        let record = self.records.get_mut(&candidate.seq);
+        let Some(record) = record.filter(|record| record.is_asked) else {
+            return;
+        };
+        let Some(author) = candidate.author() else {
+            return;
+        };
+        let drafting = self.draft_seconds.get(&author).copied().unwrap_or_default();
+        let gain = choice.worth - (tokens_per_second * choice.seconds) as f32;
+        let cost = (tokens_per_second * (drafting + aftermath)) as f32;
+        record.could_pay = most > f64::from(cost);
+        let all = self.interests.entry(author).or_default();
+        for interest in [&mut record.interest, all] {
+            interest.judge(self.now, gain, cost, choice.num_nodes);
         }
     }
 
@@ -219,8 +222,7 @@ impl Budget {
         self.settle(step, num_emitted, times);
         self.now += 1;
         let mut all = step.load;
-        let is_asked = |candidate: &&Candidate| self.is_asked(candidate);
-        let num_asked = step.candidates.iter().filter(is_asked).count();
+        let asked = self.asked(step);
         for (candidate, tree) in step.candidates.iter().zip(trees) {
             all.num_rows += tree.num_draft_tokens();
             all.num_row_keys += tree.num_draft_tokens() * candidate.context_len;
@@ -231,7 +233,7 @@ impl Budget {
         } else {
             self.prices.refine_aftermath(step.load, times.forward);
         }
-        self.num_plain_steps = match is_drafted || num_asked > 0 {
+        self.num_plain_steps = match is_drafted || !asked.is_empty() {
             true => 0,
             false => self.num_plain_steps + 1,
         };
@@ -239,18 +241,34 @@ impl Budget {
             true => 0,
             false => self.num_drafted_steps + 1,
         };
-        let average = |known: &mut f64, time: Duration, count: usize| {
-            if count > 0 {
-                *known += (time.as_secs_f64() / count as f64 - *known) / 16.0;
-            }
-        };
-        average(&mut self.draft_seconds, times.draft, num_asked);
-        average(&mut self.rest_seconds, times.rest, step.candidates.len());
+        self.time(step, &asked, times);
     }
 
-    fn is_asked(&self, candidate: &Candidate) -> bool {
-        let record = self.records.get(&candidate.seq);
-        record.is_some_and(|record| record.is_asked)
+    /// By sequence that was asked to be drafted for in this step: by whom.
+    fn asked(&self, step: &Step) -> Vec<Author> {
+        let is_asked = |candidate: &&Candidate| {
+            let record = self.records.get(&candidate.seq);
+            record.is_some_and(|record| record.is_asked)
+        };
+        let candidates = step.candidates.iter().filter(is_asked);
+        candidates.filter_map(Candidate::author).collect()
+    }
+
+    /// Takes in what drafting and the rest took for a sequence.
+    fn time(&mut self, step: &Step, asked: &[Author], times: Times) {
+        let average = |known: &mut f64, time: Duration, count: usize| {
+            *known += (time.as_secs_f64() / count as f64 - *known) / 16.0;
+        };
+        // Where several drafters were asked, who took how long is not known.
+        if let [author, others @ ..] = asked
+            && others.iter().all(|other| other == author)
+        {
+            let known = self.draft_seconds.entry(*author).or_default();
+            average(known, times.draft, asked.len());
+        }
+        if !step.candidates.is_empty() {
+            average(&mut self.rest_seconds, times.rest, step.candidates.len());
+        }
     }
 
     /// Enters a step into the account, unless prompts had a part in its time.
