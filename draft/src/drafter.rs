@@ -29,8 +29,8 @@ pub trait Drafter: Send {
     /// One tree per context, in order. A tree of the root alone means plain decoding.
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>>;
 
-    /// After every target forward, prefill included, whoever drafts for its sequences: what it computed. Layers are
-    /// written here, for all rows, so that a prefix that is found again has them.
+    /// After every target forward, prefill included, whoever drafts for its sequences: what it computed. Layers that are
+    /// made of it are written here, for all rows, so that a prefix that is found again has them.
     fn observe(&mut self, _verified: &Verified<'_>) -> Result<()> {
         Ok(())
     }

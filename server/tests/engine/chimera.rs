@@ -163,16 +163,20 @@ fn a_network_is_named_or_lies_beside_the_model() {
     let beside = copy.join("chimera");
     std::fs::create_dir(&beside).expect("a folder");
     let missing = "config.json: not found in";
-    refused(format!("--model {model}"), missing);
+    refused(format!("--model {model} --drafter chimera"), missing);
     let target = load(&ModelSource::Directory(stories.clone()), Dtype::Auto);
     write(&beside, &target, Network::Lean);
-    for line in [
-        "--dtype bfloat16",
-        "--drafter chimera",
-        "--quantization int8 --chimera-tree fixed",
+    for (line, is_there) in [
+        ("--dtype bfloat16", false),
+        ("--drafter chimera", true),
+        (
+            "--drafter chimera --quantization int8 --chimera-tree fixed",
+            true,
+        ),
     ] {
-        assert_eq!(drafts(format!("--model {model} {line}")), Ok(true));
+        assert_eq!(drafts(format!("--model {model} {line}")), Ok(is_there));
     }
+    assert_eq!(drafts("--drafter chimera".to_owned()), Ok(true), "carried");
     let (stories, beside) = (stories.display(), beside.display());
     assert_eq!(
         drafts(format!("--model {stories} --chimera {beside}")),
