@@ -2,26 +2,24 @@
 
 mod chimera;
 mod draft_model;
+mod drafters;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use foretoken_draft::Drafter;
 use foretoken_draft::chimera::ChimeraError;
-use foretoken_draft::infini::{Corpus, CorpusError};
-use foretoken_draft::trigram::{
-    Search, SharedOverlay, SharedOverlayError, StaticTable, TableError, TrigramOptions,
-};
-use foretoken_draft::{Auto, Drafter, Infini, Lookup, Trigram};
+use foretoken_draft::infini::CorpusError;
+use foretoken_draft::trigram::{SharedOverlayError, StaticTable, TableError};
 use foretoken_model::{
-    DeviceError, Dtype, FileBytes, LoadError, LoadOptions, LoadedModel, MappedFile, ModelSource,
-    Quantization, device_memory,
+    DeviceError, Dtype, LoadError, LoadOptions, LoadedModel, ModelSource, Quantization,
+    device_memory,
 };
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
-use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice, TrigramSearch};
+use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice};
 use crate::device;
 use crate::engine::{Drafters, Engine, SchedulerOptions};
 use crate::memory::{MemoryError, num_blocks};
@@ -200,7 +198,7 @@ pub fn launch(
 ) -> Result<Launched, LaunchError> {
     let (source, model) = load(options)?;
     let drafters = Drafters::new(
-        drafters(options, &source, &model)?,
+        drafters::drafters(options, &source, &model)?,
         model.llama.config().vocab_size,
     );
     let num_blocks = num_blocks(
@@ -310,141 +308,14 @@ fn limits(
 /// The drafters that a server of these options would have.
 pub fn drafters_of(options: &EngineOptions) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
     let (source, model) = load(options)?;
-    drafters(options, &source, &model)
+    drafters::drafters(options, &source, &model)
 }
 
 /// The table that the trigram drafter of such a server would have.
 pub fn table_of(options: &EngineOptions) -> Result<Option<StaticTable>, LaunchError> {
     let (source, model) = load(options)?;
-    table(options, &source, &model)
+    drafters::table(options, &source, &model)
 }
-
-/// The drafters that requests may name. All whose files are there, whichever is the default: they cost nothing until
-/// used. The first has others of its own, with what they know of the sequences that it drafts for; the files are mapped
-/// and shared.
-fn drafters(
-    options: &EngineOptions,
-    source: &ModelSource,
-    model: &LoadedModel,
-) -> Result<Vec<Box<dyn Drafter>>, LaunchError> {
-    let search = match options.speculation.trigram_search {
-        TrigramSearch::BestFirst => Search::BestFirst,
-        TrigramSearch::Mcts => Search::Mcts,
-    };
-    let asked = &options.speculation;
-    // One drafter owns what is shared: the server's own.
-    let owner = match asked.drafter == "trigram" {
-        true => "trigram",
-        false => "auto",
-    };
-    let trigram = |of: &str| {
-        let options_of_trigram = TrigramOptions {
-            search,
-            ..TrigramOptions::default()
-        };
-        let table = table(options, source, model)?;
-        let trigram = Trigram::with_options(table, options_of_trigram);
-        match &asked.shared_overlay {
-            Some(path) if of == owner => Ok(trigram.sharing(shared_overlay(path, options, model)?)),
-            _ => Ok::<_, LaunchError>(trigram),
-        }
-    };
-    let infini = || match &asked.infini_corpus {
-        Some(path) => corpus(path, model).map(|corpus| Some(Infini::new(corpus))),
-        None => Ok(None),
-    };
-    let auto = Auto::new(trigram("auto")?, lookup(options), infini()?);
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![
-        Box::new(auto),
-        Box::new(trigram("trigram")?),
-        Box::new(lookup(options)),
-    ];
-    if let Some(infini) = infini()? {
-        drafters.push(Box::new(infini));
-    }
-    if let Some(chimera) = chimera::load(&options.speculation, source, model)? {
-        drafters.push(Box::new(chimera));
-    }
-    if let Some(directory) = &options.speculation.draft_model {
-        let drafter = draft_model::load(directory, load_options(options), model);
-        let refused = |error| LaunchError::DraftModel {
-            place: directory.display().to_string(),
-            error,
-        };
-        drafters.push(Box::new(drafter.map_err(refused)?));
-    }
-    Ok(drafters)
-}
-
-fn lookup(options: &EngineOptions) -> Lookup {
-    match options.speculation.share_outputs {
-        true => Lookup::sharing(options.speculation.share_outputs_tokens),
-        false => Lookup::new(),
-    }
-}
-
-/// What earlier processes have learnt.
-fn shared_overlay(
-    path: &Path,
-    options: &EngineOptions,
-    model: &LoadedModel,
-) -> Result<SharedOverlay, LaunchError> {
-    let size = options.speculation.shared_overlay_size;
-    let vocab_size = model.llama.config().vocab_size;
-    let overlay = SharedOverlay::open(
-        path.to_owned(),
-        usize::try_from(size).unwrap_or(usize::MAX),
-        vocab_size,
-        model.tokenizer.fingerprint(),
-    );
-    let place = path.display().to_string();
-    overlay.map_err(|error| LaunchError::SharedOverlay { place, error })
-}
-
-/// The infini drafter's corpus. Its content is not verified, which would take seconds: it can mislead, and no more.
-fn corpus(path: &Path, model: &LoadedModel) -> Result<Corpus, LaunchError> {
-    let place = path.display().to_string();
-    let file = match MappedFile::open(path) {
-        Ok(file) => file,
-        Err(error) => return Err(LaunchError::CorpusFile { place, error }),
-    };
-    let vocab_size = model.llama.config().vocab_size;
-    Corpus::new(file, vocab_size, model.tokenizer.fingerprint())
-        .map_err(|error| LaunchError::Corpus { place, error })
-}
-
-/// The trigram drafter's table: the one named, or the one beside the model, if it has one.
-fn table(
-    options: &EngineOptions,
-    source: &ModelSource,
-    model: &LoadedModel,
-) -> Result<Option<StaticTable>, LaunchError> {
-    let (place, bytes) = match &options.speculation.trigram_table {
-        Some(path) => {
-            let place = path.display().to_string();
-            let bytes = match MappedFile::open(path) {
-                Ok(file) => FileBytes::Mapped(file),
-                Err(error) => return Err(LaunchError::TableFile { place, error }),
-            };
-            (place, bytes)
-        }
-        None => match source
-            .find(TABLE)
-            .map_err(|error| in_model(source, error))?
-        {
-            Some(bytes) => (TABLE.to_owned(), bytes),
-            None => return Ok(None),
-        },
-    };
-    let vocab_size = model.llama.config().vocab_size;
-    let table = StaticTable::new(bytes, vocab_size, model.tokenizer.fingerprint());
-    table
-        .map(Some)
-        .map_err(|error| LaunchError::Table { place, error })
-}
-
-/// Beside a model's own files.
-const TABLE: &str = "trigram.ftt";
 
 fn in_model(source: &ModelSource, error: LoadError) -> LaunchError {
     LaunchError::Model {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use foretoken_model::Dtype;
+use foretoken_model::{Dtype, Llama};
 use tempfile::TempDir;
 
 use super::{ChimeraConfig, Form, config, load, target, weights, write};
@@ -13,6 +13,16 @@ type Weights = HashMap<String, Tensor>;
 
 fn zeros(shape: &[usize], dtype: DType) -> Tensor {
     Tensor::zeros(shape, dtype, &Device::Cpu).unwrap()
+}
+
+/// Asserts that such a directory is refused, and that this is said of it.
+fn assert_refused(target: &Llama, config: &ChimeraConfig, weights: &Weights, problem: &str) {
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), config, weights);
+    let error = load(&directory, target, Shape::Dynamic)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(problem), "{error}");
 }
 
 #[test]
@@ -52,12 +62,7 @@ fn another_shape_or_target_is_refused() {
         let mut config = config(&target, Form::Lean, None);
         let weights = weights(&config);
         change(&mut config);
-        let directory = TempDir::new().unwrap();
-        write(directory.path(), &config, &weights);
-        let error = load(&directory, &target, Shape::Dynamic)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(problem), "{error}");
+        assert_refused(&target, &config, &weights, problem);
     }
 }
 
@@ -114,12 +119,7 @@ fn tensors_that_lack_or_differ_or_have_no_place_are_refused() {
             Some(tensor) => _ = weights.insert(name.to_owned(), tensor),
             None => _ = weights.remove(name),
         }
-        let directory = TempDir::new().unwrap();
-        write(directory.path(), &config, &weights);
-        let error = load(&directory, &target, Shape::Dynamic)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(problem), "{error}");
+        assert_refused(&target, &config, &weights, problem);
     }
 }
 
