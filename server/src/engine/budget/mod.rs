@@ -100,12 +100,16 @@ struct SequenceRecord {
 /// What a node has to bring for what it costs: where both are about equal, misjudgements lose more than luck gains.
 const MARGIN: f64 = 1.05;
 
-/// Plain steps in a row that tell what plain decoding takes. The first says little: weights that the processor's cache
-/// holds are pushed out of it while drafts are made and verified.
-const PLAIN_STEPS: usize = 3;
+/// Plain steps after drafts that pay for these: weights that the processor's cache holds are pushed out of it while
+/// drafts are made and verified, and come back over some steps.
+const SETTLING_STEPS: usize = 3;
 
-/// Steps with drafts after which that is looked at again, where drafting brings next to nothing.
-const MOST_DRAFTED_STEPS: f64 = 40.0;
+/// Plain steps in a row, those included, that tell what plain decoding takes.
+const PLAIN_STEPS: usize = 8;
+
+/// Steps with drafts after which that is looked at again: where drafting brings nothing, and more for what it brings.
+const MOST_DRAFTED_STEPS: f64 = 48.0;
+const MORE_DRAFTED_STEPS: f64 = 400.0;
 
 impl Budget {
     /// A policy that knows what forwards cost, and nothing of drafters and texts yet.
@@ -117,7 +121,7 @@ impl Budget {
             interests: HashMap::new(),
             account: Account::default(),
             now: 0,
-            num_plain_steps: 0,
+            num_plain_steps: PLAIN_STEPS,
             num_drafted_steps: 0,
             draft_seconds: HashMap::new(),
             rest_seconds: 0.0,
@@ -130,8 +134,8 @@ impl Budget {
             return 0;
         };
         // What plain decoding takes has to be seen now and then, and the more rarely the more drafting brings.
-        let is_plain =
-            self.num_drafted_steps as f64 > MOST_DRAFTED_STEPS * self.account.ratio().powi(2);
+        let most_drafted = MOST_DRAFTED_STEPS + MORE_DRAFTED_STEPS * (self.account.ratio() - 1.0);
+        let is_plain = !self.prices.are_refined() || self.num_drafted_steps as f64 > most_drafted;
         let interest = *self.interests.entry(author).or_default();
         let record = self
             .records
@@ -174,7 +178,8 @@ impl Budget {
         let tokens_per_second = worth * step.candidates.len() as f64 / plain;
         let chosen = choose(&self.prices, step, &worths, MARGIN * tokens_per_second);
         let asked = self.asked(step);
-        let aftermath = self.prices.aftermath() / asked.len().max(1) as f64;
+        let aftermath = SETTLING_STEPS as f64 * self.prices.aftermath();
+        let aftermath = aftermath / asked.len().max(1) as f64;
         for (candidate, (tree, choice)) in step.candidates.iter().zip(trees.iter_mut().zip(chosen))
         {
             let num_drafted = tree.num_draft_tokens();
@@ -228,10 +233,12 @@ impl Budget {
             all.num_row_keys += tree.num_draft_tokens() * candidate.context_len;
         }
         let is_drafted = all.num_rows > step.load.num_rows;
-        if is_drafted || self.num_plain_steps > 0 {
-            self.prices.refine(step.load, all, times.forward);
-        } else {
-            self.prices.refine_aftermath(step.load, times.forward);
+        match is_drafted {
+            true => self.prices.refine_drafts(step.load, all, times.forward),
+            false if asked.is_empty() && self.num_plain_steps >= SETTLING_STEPS => {
+                self.prices.refine_plain(step.load, times.forward);
+            }
+            false => self.prices.refine_aftermath(step.load, times.forward),
         }
         self.num_plain_steps = match is_drafted || !asked.is_empty() {
             true => 0,

@@ -27,7 +27,7 @@ pub struct Prices {
     /// What drafts have taken of late beyond what these prices say, in seconds: for there being any, which pushes
     /// weights out of a processor's cache, and for each.
     surcharges: [f64; 2],
-    /// What a forward has taken of late beyond its price where the step before it had drafts, in seconds.
+    /// What a forward has taken of late beyond its price where one of the steps before it had drafts, in seconds.
     aftermath: f64,
     is_refined: bool,
 }
@@ -110,6 +110,11 @@ impl Prices {
         }
     }
 
+    /// False as long as they are a guess.
+    pub(crate) fn are_refined(&self) -> bool {
+        self.is_refined
+    }
+
     /// Seconds that such a forward takes, without drafts.
     pub fn price(&self, load: Load) -> f64 {
         self.slowness * self.expected(load)
@@ -128,12 +133,12 @@ impl Prices {
         self.surcharges[0].max(0.0)
     }
 
-    /// Seconds that drafts cost the forward of the next step.
+    /// Seconds that drafts cost each of the next few forwards.
     pub(crate) fn aftermath(&self) -> f64 {
         self.aftermath.max(0.0)
     }
 
-    /// Takes in how long a forward without drafts took after one with some.
+    /// Takes in how long a forward without drafts took soon after one with some.
     pub(crate) fn refine_aftermath(&mut self, load: Load, took: Duration) {
         let price = self.price(load);
         let more = (took.as_secs_f64() - price).clamp(-price, price);
@@ -168,41 +173,55 @@ impl Prices {
         (after - 1, after, share.max(0.0))
     }
 
-    /// Takes in how long a forward took that had these committed rows, and with its drafts all these.
+    /// Takes in how long a forward without drafts took, well after the last with some.
     ///
-    /// A step of the normalised least mean squares (Widrow and Hoff, 1960): what surprises of a forward without drafts
-    /// is the machine's slowness of late, of one with many mostly their surcharges. That wears off again, so that rows
-    /// that were too dear once are tried again.
-    pub(crate) fn refine(&mut self, committed: Load, all: Load, took: Duration) {
-        let Some(last) = self.points.last().filter(|_| self.points.len() > 1) else {
+    /// It alone tells how slow the machine is: forwards with drafts cannot say what is theirs and what the machine's.
+    pub(crate) fn refine_plain(&mut self, load: Load, took: Duration) {
+        let Some(relative) = self.relative(load, took) else {
             return;
         };
-        if all.num_rows as f64 > last.num_rows {
-            return;
-        }
-        let took = took.as_secs_f64();
-        let whole = self.expected(all).max(1e-12);
         if !self.is_refined {
             self.is_refined = true;
-            self.slowness = took / whole;
+            self.slowness = relative;
         }
+        self.slowness += PACE * surprise(relative, self.slowness);
+    }
+
+    /// Takes in how long a forward took that had these committed rows, and with its drafts all these.
+    ///
+    /// A step of the normalised least mean squares (Widrow and Hoff, 1960): what surprises of a forward with many drafts
+    /// is mostly the surcharge of each. Surcharges wear off again, so that rows that were too dear once are tried again.
+    pub(crate) fn refine_drafts(&mut self, committed: Load, all: Load, took: Duration) {
+        let Some(relative) = self.relative(all, took) else {
+            return;
+        };
         // In parts of the whole, so that small and large forwards teach alike; surcharges in forwards of one row.
+        let whole = self.expected(all).max(1e-12);
         let num_drafts = (all.num_rows - committed.num_rows) as f64;
         let unit = self.rows(1);
         let weights = [num_drafts.min(1.0), num_drafts].map(|number| number * unit / whole);
         let added: f64 = (weights.iter().zip(self.surcharges))
             .map(|(weight, surcharge)| weight * surcharge / unit)
             .sum();
-        let expected = self.slowness + added;
-        // A step that was interrupted says little.
-        let surprise = (took / whole).clamp(0.5 * expected, 2.0 * expected) - expected;
         let norm: f64 = weights.iter().map(|weight| weight * weight).sum();
-        let step = PACE * surprise / (1.0 + norm);
-        self.slowness += step;
+        let step = PACE * surprise(relative, self.slowness + added) / (1.0 + norm);
         for (surcharge, weight) in self.surcharges.iter_mut().zip(weights) {
             *surcharge = (*surcharge + step * weight * unit) * (1.0 - WEAR);
         }
     }
+
+    /// A forward's time in times of what is expected; nothing, where nothing is known of such forwards.
+    fn relative(&self, load: Load, took: Duration) -> Option<f64> {
+        let last = self.points.last().filter(|_| self.points.len() > 1)?;
+        let is_known = load.num_rows as f64 <= last.num_rows;
+        is_known.then(|| took.as_secs_f64() / self.expected(load).max(1e-12))
+    }
+}
+
+/// By how much a forward's time differs from what it should be. One that was interrupted says no more than one that was
+/// a little late, or the next steps would be decided on by what is over.
+fn surprise(relative: f64, expected: f64) -> f64 {
+    relative.clamp(0.75 * expected, 1.33 * expected) - expected
 }
 
 /// How much of a surprise is believed.
@@ -277,7 +296,11 @@ mod tests {
             for step in 0..200 {
                 let num_rows = [1, 16, 6, 16][step % 4];
                 let all = load(num_rows, 100);
-                prices.refine(committed, all, Duration::from_secs_f64(truth(num_rows)));
+                let took = Duration::from_secs_f64(truth(num_rows));
+                match num_rows {
+                    1 => prices.refine_plain(committed, took),
+                    _ => prices.refine_drafts(committed, all, took),
+                }
             }
             let found = prices.price(committed) / truth(1);
             assert!((found - 1.0).abs() < 0.1, "{plain} {surcharge}: {found}");
@@ -290,13 +313,14 @@ mod tests {
     fn draft_rows_that_were_too_dear_are_tried_again() {
         let mut prices = Prices::new(&[(1, 0.010), (16, 0.020)], 0.0, 0.0);
         let row = prices.next_row(1, 0);
-        for step in 0..50 {
-            let (rows, seconds) = [(1, 0.010), (16, 0.035)][step % 2];
-            prices.refine(load(1, 0), load(rows, 0), Duration::from_secs_f64(seconds));
+        for _ in 0..50 {
+            prices.refine_plain(load(1, 0), Duration::from_millis(10));
+            prices.refine_drafts(load(1, 0), load(16, 0), Duration::from_millis(35));
         }
         assert!(prices.next_row(1, 0) > 2.0 * row);
-        for _ in 0..4000 {
-            prices.refine(load(1, 0), load(1, 0), Duration::from_secs_f64(0.010));
+        for _ in 0..2000 {
+            prices.refine_plain(load(1, 0), Duration::from_millis(10));
+            prices.refine_drafts(load(1, 0), load(16, 0), Duration::from_millis(20));
         }
         assert!(prices.next_row(1, 0) < 1.1 * row);
     }
