@@ -15,6 +15,9 @@ use crate::log;
 use crate::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use crate::request::Stats;
 
+/// Tokens that are decoded before anything is timed.
+const NUM_WARM_TOKENS: u32 = 4;
+
 /// Prints the answer as it comes. With `--show-drafts`, tokens are coloured by who guessed them, and the same request
 /// is decoded plainly afterwards for comparison.
 pub fn generate(config: GenerateConfig) -> Result<()> {
@@ -35,6 +38,9 @@ pub fn generate(config: GenerateConfig) -> Result<()> {
 
 async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()> {
     let mut request = request(config);
+    if config.show_drafts {
+        warm_up(frontend, &request).await?;
+    }
     let mut generation = frontend.admit(request.clone()).await?;
     request.sampling.seed = Some(generation.seed);
     let mut out = anstream::stdout().lock();
@@ -71,6 +77,15 @@ async fn answer(config: &GenerateConfig, frontend: &Arc<Frontend>) -> Result<()>
         writeln!(out, "seed {}: plain decoding says {same}", generation.seed)?;
     }
     Ok(())
+}
+
+/// Touches what the first answer would be slow for, since it is compared with the second.
+async fn warm_up(frontend: &Arc<Frontend>, request: &RawRequest) -> Result<()> {
+    let mut request = request.clone();
+    request.max_tokens = Some(NUM_WARM_TOKENS);
+    request.speculation.drafter = Some("none".to_owned());
+    let answer = frontend.admit(request).await?.collect().await;
+    answer.context("the first tokens").map(drop)
 }
 
 fn request(config: &GenerateConfig) -> RawRequest {

@@ -264,7 +264,10 @@ impl Budget {
     /// Takes in what drafting and the rest took for a sequence.
     fn time(&mut self, step: &Step, asked: &[Author], times: Times) {
         let average = |known: &mut f64, time: Duration, count: usize| {
-            *known += (time.as_secs_f64() / count as f64 - *known) / 16.0;
+            let seconds = time.as_secs_f64() / count as f64;
+            // The first answer is all that is known.
+            let share = if *known == 0.0 { 1.0 } else { 1.0 / 16.0 };
+            *known += (seconds - *known) * share;
         };
         // Where several drafters were asked, who took how long is not known.
         if let [author, others @ ..] = asked
