@@ -186,7 +186,7 @@ impl Prices {
             self.is_refined = true;
             self.slowness = relative;
         }
-        self.slowness += PACE * surprise(relative, self.slowness);
+        self.slowness += PACE * surprise(relative, self.slowness, self.slowness);
     }
 
     /// Takes in how long a forward took that had these committed rows, and with its drafts all these.
@@ -206,7 +206,8 @@ impl Prices {
             .map(|(weight, surcharge)| weight * surcharge / unit)
             .sum();
         let norm: f64 = weights.iter().map(|weight| weight * weight).sum();
-        let step = PACE * surprise(relative, self.slowness + added) / (1.0 + norm);
+        let expected = self.slowness + added;
+        let step = PACE * surprise(relative, expected, self.slowness) / (1.0 + norm);
         for (surcharge, weight) in self.surcharges.iter_mut().zip(weights) {
             *surcharge = (*surcharge + step * weight * unit) * (1.0 - WEAR);
         }
@@ -222,8 +223,12 @@ impl Prices {
 
 /// By how much a forward's time differs from what it should be. One that was interrupted says no more than one that was
 /// a little late, or the next steps would be decided on by what is over.
-fn surprise(relative: f64, expected: f64) -> f64 {
-    relative.clamp(0.75 * expected, 1.33 * expected) - expected
+///
+/// Surcharges that were learnt where the curve is too steep may promise less than no time elsewhere. No forward is
+/// believed to take less than half the `usual` time.
+fn surprise(relative: f64, expected: f64, usual: f64) -> f64 {
+    let believed = expected.max(0.5 * usual);
+    relative.clamp(0.75 * believed, 1.33 * believed) - expected
 }
 
 /// How much of a surprise is believed.
@@ -309,6 +314,21 @@ mod tests {
             let row = prices.next_row(3, 100) / (plain * guess.next_row(3, 100) + surcharge);
             assert!((row - 1.0).abs() < 0.2, "{plain} {surcharge}: {row}");
         }
+    }
+
+    #[test]
+    fn rows_that_were_measured_too_dear_do_not_make_others_cost_less_than_nothing() {
+        let mut prices = Prices::new(&[(1, 0.001), (16, 0.0015), (64, 0.064)], 0.0, 0.0);
+        for _ in 0..200 {
+            prices.refine_drafts(load(1, 0), load(64, 0), Duration::from_millis(10));
+        }
+        for _ in 0..500 {
+            prices.refine_drafts(load(1, 0), load(16, 0), Duration::from_micros(1500));
+        }
+        let row = prices.next_row(8, 0);
+        assert!((0.01e-3..0.1e-3).contains(&row), "{row}");
+        prices.refine_plain(load(1, 0), Duration::from_millis(1));
+        assert!((prices.price(load(1, 0)) - 0.001).abs() < 1e-6);
     }
 
     #[test]
