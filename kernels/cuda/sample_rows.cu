@@ -4,7 +4,7 @@
 //   logits  [rows, vocab], float32    tokens  [rows]
 //
 // A block owns a row, a thread every 1,024th group of four tokens, which share one turn of the noise's generator. The row
-// is read a few times: for the best token; for the k-th, by cutting the interval that it lies in; for the winner among
+// is read a few times: for the best token; for the k-th, whose place is found digit by digit; for the winner among
 // all that may come; and to see whether the winner belongs to the top p: if not, no token from it on does, and the draw is
 // repeated among those before it. Chances are added up as whole numbers, so no order of threads changes a sum.
 //
@@ -16,7 +16,9 @@ namespace {
 
 constexpr int THREADS = 1024;
 constexpr int WARPS = THREADS / 32;
-constexpr int CUTS = 7;
+// Bits of a place that one reading of the row tells, and the places that part what they may be.
+constexpr int DIGIT = 3;
+constexpr int CUTS = (1 << DIGIT) - 1;
 
 // How a row's token is drawn.
 struct Row {
@@ -103,12 +105,13 @@ struct Sampler {
         floor = __fadd_rn(best_score, row.ln_min_p);
         // Places from `end` on are out.
         Place end = row.top_k == 0 ? LAST : behind_top_k();
-        if (row.top_p >= 1.0f) {
-            return draw(end);
-        }
-        const uint64_t enough = enough_mass(end);
+        const bool takes_all = row.top_p >= 1.0f;
+        const uint64_t enough = takes_all ? 0 : enough_mass(end);
         for (;;) {
             const uint32_t winner = draw(end);
+            if (takes_all) {
+                return winner;
+            }
             const float score = __fdiv_rn(logits[winner], row.temperature);
             // What is no number has no place, and a winner that does not move the end is the last to be had.
             const Place at = place(score, winner);
@@ -153,39 +156,35 @@ struct Sampler {
 
     // A place behind the first k, and before all others.
     __device__ Place behind_top_k() const {
-        // At most k stand before `low`, more than k before `high`.
-        Place low = 0, high = LAST;
         uint64_t num_candidates = 0;
         for_each_candidate([&](float, Place) { ++num_candidates; });
         if (sum_over_block(num_candidates) <= row.top_k) {
             return LAST;
         }
-        while (high - low > 1) {
-            const Place step = max((high - low) / (CUTS + 1), static_cast<Place>(1));
-            Place cuts[CUTS];
-            for (int i = 0; i < CUTS; ++i) {
-                cuts[i] = min(low + (i + 1) * step, high - 1);
-            }
+        // At most k stand before `low`; the next digit of the place that it grows to is at `shift`.
+        Place low = 0;
+        for (int shift = 64 - DIGIT; shift > -DIGIT; shift -= DIGIT) {
+            const int at_shift = max(shift, 0);
             uint32_t counts[CUTS] = {};
             for_each_candidate([&](float, Place at) {
+                const Place digit = at < low ? 0 : at - low >> at_shift;
                 for (int i = 0; i < CUTS; ++i) {
-                    counts[i] += at < cuts[i];
+                    counts[i] += digit <= i;
                 }
             });
-            Place next_low = low, next_high = high;
+            Place next = low;
             for (int i = 0; i < CUTS; ++i) {
                 const uint64_t count = sum_over_block(counts[i]);
+                const Place cut = low + (static_cast<Place>(i + 1) << at_shift);
                 if (count == row.top_k) {
-                    return cuts[i];
+                    return cut;
                 }
-                if (count < row.top_k) {
-                    next_low = max(next_low, cuts[i]);
-                } else {
-                    next_high = min(next_high, cuts[i]);
+                if (count > row.top_k) {
+                    break;
                 }
+                next = cut;
             }
-            low = next_low;
-            high = next_high;
+            low = next;
         }
         return low;
     }

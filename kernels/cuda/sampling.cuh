@@ -54,6 +54,8 @@ struct Bits {
 
 // Philox4x32-10.
 __device__ inline Bits philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1) {
+    // Not unrolled as a whole: the compiler would keep every round's keys for the next group, more than there are registers.
+#pragma unroll 5
     for (int round = 0; round < 10; ++round) {
         const uint32_t a_high = __umulhi(c0, 0xd2511f53u), a_low = c0 * 0xd2511f53u;
         const uint32_t b_high = __umulhi(c2, 0xcd9e8d57u), b_low = c2 * 0xcd9e8d57u;

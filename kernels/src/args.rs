@@ -22,6 +22,17 @@ pub(crate) struct SiluMul {
     pub(crate) width: u32,
 }
 
+/// `Args` of gather_silu.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct GatherSilu {
+    pub(crate) table: u64,
+    pub(crate) rows: u64,
+    pub(crate) y: u64,
+    pub(crate) table_stride: i64,
+    pub(crate) width: u32,
+}
+
 /// `Args` of rms_norm.cu.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 
 use crate::math::exp;
 use crate::parallel::{Disjoint, split};
-use crate::rows::{Element, Rows, output, with_element};
+use crate::rows::{Element, Rows, matrix, output, with_element};
 use crate::simd::{Kernel, Vector, dispatch};
 
 /// `y = silu(first part of row a + second part of row b + third part of row c)`, for each row's `[a, b, c]`.
@@ -20,10 +20,25 @@ pub fn gather_silu(table: &Tensor, rows: &[[u32; PARTS]], y: &Tensor) -> Result<
 }
 
 /// Entries that meet in a row.
-const PARTS: usize = 3;
+pub(crate) const PARTS: usize = 3;
 
 struct GatherSilu<'a> {
     rows: &'a [[u32; PARTS]],
+}
+
+impl GatherSilu<'_> {
+    /// Columns of a part, if the table has every entry that is named.
+    fn width(&self, table: &Layout) -> Result<usize> {
+        let (num_entries, width, _) = matrix(table)?;
+        if !width.is_multiple_of(PARTS) {
+            bail!("gather_silu: a table of {width} columns, which are no {PARTS} parts");
+        }
+        let mut named = self.rows.iter().flatten();
+        if let Some(entry) = named.find(|&&entry| entry as usize >= num_entries) {
+            bail!("gather_silu: entry {entry} of a table of {num_entries}");
+        }
+        Ok(width / PARTS)
+    }
 }
 
 impl InplaceOp2 for GatherSilu<'_> {
@@ -32,14 +47,9 @@ impl InplaceOp2 for GatherSilu<'_> {
     }
 
     fn cpu_fwd(&self, y: &mut CpuStorage, yl: &Layout, t: &CpuStorage, tl: &Layout) -> Result<()> {
+        let width = self.width(tl)?;
         with_element!(t.dtype(), T, {
             let table = Rows::<T>::new(t, tl)?;
-            let num_entries = table.num_rows;
-            let mut named = self.rows.iter().flatten();
-            if let Some(entry) = named.find(|&&entry| entry as usize >= num_entries) {
-                bail!("gather_silu: entry {entry} of a table of {num_entries}");
-            }
-            let width = table.width / PARTS;
             let num_rows = self.rows.len();
             let y = output::<T>(y, yl, (num_rows, width))?;
             let y = Disjoint::new(y);
@@ -53,6 +63,18 @@ impl InplaceOp2 for GatherSilu<'_> {
             });
             Ok(())
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &mut candle_core::CudaStorage,
+        yl: &Layout,
+        t: &candle_core::CudaStorage,
+        tl: &Layout,
+    ) -> Result<()> {
+        let width = self.width(tl)?;
+        crate::cuda::gather_silu((y, yl), (t, tl), self.rows, width)
     }
 }
 

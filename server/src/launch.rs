@@ -19,7 +19,7 @@ use foretoken_model::{
 use thiserror::Error;
 
 use crate::admission::{Frontend, Limits, ServedModel};
-use crate::config::{DtypeChoice, EngineOptions, QuantizationChoice};
+use crate::config::{DeviceChoice, DtypeChoice, EngineOptions, QuantizationChoice};
 use crate::device;
 use crate::engine::{Drafters, Engine, SchedulerOptions};
 use crate::memory::{MemoryError, num_blocks};
@@ -72,6 +72,15 @@ pub enum LaunchError {
     /// The device.
     #[error("cannot compute on the device that --device names: {0}")]
     Device(#[from] DeviceError),
+    /// What a GPU has no kernels for.
+    #[error(
+        "--quantization int8 is for the CPU so far, and --device {device} is a GPU here: choose --device cpu, or leave \
+         --quantization out"
+    )]
+    QuantizedOnGpu {
+        /// As asked for.
+        device: DeviceChoice,
+    },
     /// The shared overlay is none, another model's, or cannot be read or written.
     #[error(
         "--shared-overlay {place}: {error}; it is left as it is: name another file, or move this one away"
@@ -259,9 +268,20 @@ pub(crate) fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel)
         None => ModelSource::demo(),
     };
     let device = device::open(options.device)?;
+    check(options, device.is_cpu())?;
     let model = LoadedModel::load(&source, load_options(options), &device)
         .map_err(|error| in_model(&source, error))?;
     Ok((source, model))
+}
+
+/// Refuses what the device has no kernels for.
+fn check(options: &EngineOptions, is_on_cpu: bool) -> Result<(), LaunchError> {
+    match options.quantization {
+        Some(QuantizationChoice::Int8) if !is_on_cpu => Err(LaunchError::QuantizedOnGpu {
+            device: options.device,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// How the model is read, and a draft model too.
@@ -340,4 +360,32 @@ fn start(
     Ok(std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || pool.install(engine))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        engine: EngineOptions,
+    }
+
+    #[test]
+    fn int8_is_refused_on_a_gpu_by_the_flags_name() {
+        let options = |arguments: &[&str]| {
+            let arguments = ["foretoken"].iter().chain(arguments);
+            Arguments::parse_from(arguments).engine
+        };
+        let int8 = options(&["--quantization", "int8", "--device", "cuda:1"]);
+        assert!(check(&int8, true).is_ok());
+        assert!(check(&options(&["--device", "cuda:1"]), false).is_ok());
+        let error = check(&int8, false).unwrap_err().to_string();
+        for part in ["--quantization int8", "--device cuda:1", "--device cpu"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "a launch is a call of foreign code")]
 
 mod add;
+mod gather_silu;
 mod kv;
 mod linear;
 mod linear_rows;
@@ -19,6 +20,7 @@ mod silu_mul;
 mod view;
 
 pub(crate) use add::add;
+pub(crate) use gather_silu::gather_silu;
 pub(crate) use kv::{move_kv, write_kv};
 pub(crate) use linear::linear;
 pub(crate) use linear_rows::linear_rows;

@@ -5,8 +5,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::attention::{Heads, batch, exact, only};
 use super::support::{DTYPES, bits, matrix, wide, written};
 use crate::{
-    Linear, LogitChange, Noise, RowSampling, add, move_kv, open_cuda, paged_attention, rms_norm,
-    rotate, sample_rows, silu_mul, write_kv,
+    Linear, LogitChange, Noise, RowSampling, add, gather_silu, move_kv, open_cuda, paged_attention,
+    rms_norm, rotate, sample_rows, silu_mul, write_kv,
 };
 
 fn device() -> Option<Device> {
@@ -169,6 +169,15 @@ fn what_passes_over_memory() {
             let want = written((40, width / 2), dtype, |y| silu_mul(&x, y));
             let got = written_there(&device, (40, width / 2), dtype, |y| silu_mul(&x_there, y));
             assert_close("silu_mul", &got, &want);
+
+            let entries: Vec<[u32; 3]> = (0..40).map(|row| [row, row * 7 % 40, 39 - row]).collect();
+            let table = matrix(40, 3 * width, 10, dtype);
+            let want = written((40, width), dtype, |y| gather_silu(&table, &entries, y));
+            let table = there(&table);
+            let got = written_there(&device, (40, width), dtype, |y| {
+                gather_silu(&table, &entries, y)
+            });
+            assert_close("gather_silu", &got, &want);
 
             let y = matrix(40, width, 5, dtype);
             add(&x_there, &there(&y)).unwrap();

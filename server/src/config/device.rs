@@ -1,5 +1,6 @@
 //! `--device`.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// Where the model computes, as asked for.
@@ -29,6 +30,17 @@ impl FromStr for DeviceChoice {
         ordinal
             .map(Self::Cuda)
             .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".to_owned())
+    }
+}
+
+/// As it is asked for.
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
     }
 }
 

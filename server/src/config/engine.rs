@@ -30,7 +30,7 @@ pub struct EngineOptions {
     )]
     pub dtype: DtypeChoice,
 
-    /// Rounds the matrices further, for speed and memory; the text changes a little
+    /// Rounds the matrices further, for speed and memory, on the CPU so far; the text changes a little
     #[arg(
         long, env = "FORETOKEN_QUANTIZATION", value_enum, help_heading = MODEL,
         hide_short_help = true

@@ -6,7 +6,7 @@ use half::bf16;
 use super::Emulator;
 use crate::launch::Launch;
 use crate::tests::support::{DTYPES, bits, matrix, unit_roundoff, wide, written};
-use crate::{Linear, add, args, kv, move_kv, rms_norm, rotate, silu_mul, write_kv};
+use crate::{Linear, add, args, gather_silu, kv, move_kv, rms_norm, rotate, silu_mul, write_kv};
 
 /// A tensor's elements where a kernel finds them, on a multiple of 16 bytes.
 struct Memory {
@@ -137,6 +137,32 @@ fn silu_mul_has_the_cpus_bits() {
             width: width as u32,
         });
         let want = written((NUM_ROWS, width), dtype, |y| silu_mul(&x, y));
+        assert!(bits(&got) == bits(&want), "{dtype:?} {width}");
+    }
+}
+
+#[test]
+fn gather_silu_has_the_cpus_bits() {
+    let Some(emulator) = Emulator::new("gather_silu") else {
+        return;
+    };
+    // The first and the last entry, one entry three times, and entries in no order.
+    let rows = [[0, 1, 3], [2, 2, 2], [3, 0, 1], [1, 3, 0]];
+    for (dtype, width) in cases() {
+        let (table, mut memory, table_stride) = part(3 * width, 5, dtype);
+        let table_address = memory.address();
+        let kernel = name(dtype, ["gather_silu_float32", "gather_silu_bfloat16"]);
+        let launch = Launch::packs(kernel, NUM_ROWS, width, dtype.size_in_bytes());
+        let got = emulated(&emulator, launch, &empty(width, dtype), |y| {
+            args::GatherSilu {
+                table: table_address,
+                rows: rows.as_ptr() as u64,
+                y,
+                table_stride,
+                width: width as u32,
+            }
+        });
+        let want = written((NUM_ROWS, width), dtype, |y| gather_silu(&table, &rows, y));
         assert!(bits(&got) == bits(&want), "{dtype:?} {width}");
     }
 }
