@@ -81,7 +81,7 @@ async fn a_running_request_outlives_the_order_to_stop() {
     };
     let ((status, _), ()) = tokio::join!(read(request), engine);
     assert_eq!(status, 200);
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    serving.join_next().await.unwrap().unwrap();
     let late = client.get(format!("http://{address}/health"));
     assert!(late.send().await.is_err());
 }
