@@ -1,11 +1,15 @@
 //! Memory for requests that have arrived and are not read yet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes that a request may have, at either door: room for a prompt of a million tokens, as text or as ids.
 pub(crate) const MAX_REQUEST_BYTES: usize = 16 << 20;
+
+/// How long a client may take to send its request, at either door.
+pub(crate) const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes that all unread requests of a door may have together.
 const MAX_UNREAD_BYTES: usize = 4 * MAX_REQUEST_BYTES;

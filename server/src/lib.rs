@@ -16,6 +16,7 @@ pub mod train;
 
 pub mod api_key;
 mod body_budget;
+mod connections;
 pub mod grpc;
 pub mod openai;
 

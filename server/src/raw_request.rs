@@ -24,7 +24,7 @@ pub struct RawRequest {
     pub ignore_eos: bool,
     /// Leaves special tokens out of the text; true if missing.
     pub skip_special_tokens: Option<bool>,
-    /// Who runs first: the lower number; 0 if missing.
+    /// Who runs first: the lower number; 0 if missing. Each level lets 1000 later requests pass, then the request is due.
     pub priority: Option<i32>,
     /// Cached prefixes are shared among requests of the same salt alone.
     pub cache_salt: Option<String>,

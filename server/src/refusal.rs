@@ -38,11 +38,23 @@ pub enum Refusal {
         /// What it holds and what was expected.
         problem: String,
     },
-    /// As many requests as may wait are waiting.
-    #[error("the queue is full: {limit} requests are running or waiting")]
+    /// The queue has too few places for the request: at the moment, or at all.
+    #[error("{}", match needed > all {
+        false => format!(
+            "the queue is full: {free} of {all} places are free, and the request needs {needed}"
+        ),
+        true => format!(
+            "the request needs {needed} places, one for each answer, but there are {all} for all that runs or waits: \
+             it can never be admitted"
+        ),
+    })]
     QueueFull {
-        /// Running and waiting requests together.
-        limit: usize,
+        /// Places that the request needs, one for each answer.
+        needed: usize,
+        /// Places that are free.
+        free: usize,
+        /// Places that there are, for running and waiting requests together.
+        all: usize,
     },
     /// The server finishes what it has and takes nothing new.
     #[error("the server is shutting down")]
@@ -63,6 +75,7 @@ impl Refusal {
             Self::EmptyPrompt => "empty_prompt",
             Self::ContextLengthExceeded { .. } => "context_length_exceeded",
             Self::InvalidParameter { .. } => "invalid_parameter",
+            Self::QueueFull { needed, all, .. } if needed > all => "queue_too_small",
             Self::QueueFull { .. } => "queue_full",
             Self::Draining => "draining",
             Self::EngineDead => "engine_dead",

@@ -23,7 +23,7 @@ pub struct Request {
     /// How many of the likeliest tokens are told at each position, beside the one that stands there; none if that is
     /// not told either.
     pub logprobs: Option<usize>,
-    /// Who runs first: the lower number.
+    /// Who runs first: the lower number. Each level lets 1000 later requests pass.
     pub priority: i32,
     /// Prefixes in the cache are shared among requests of the same salt alone.
     pub cache_salt: Option<Arc<str>>,

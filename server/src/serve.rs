@@ -93,7 +93,7 @@ pub async fn serve(doors: Doors, launched: Launched, stop: impl Future<Output = 
         }
     };
     tokio::select! {
-        served = open(doors, &frontend, &draining) => served?,
+        () = open(doors, &frontend, &draining) => {}
         () = until_the_end => {}
         () = tidy(&frontend) => {}
     }
@@ -119,16 +119,12 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Keeps both doors open until draining has begun and nothing runs any more.
-async fn open(
-    doors: Doors,
-    frontend: &Arc<Frontend>,
-    draining: &watch::Sender<bool>,
-) -> Result<()> {
+async fn open(doors: Doors, frontend: &Arc<Frontend>, draining: &watch::Sender<bool>) {
     let begun = |mut draining: watch::Receiver<bool>| async move {
         _ = draining.wait_for(|&draining| draining).await;
     };
-    // The gRPC door waits for its calls by itself. axum closes at once, so it is told when nothing runs any more: until
-    // then, new requests and probes get an answer.
+    // The gRPC door waits for its calls by itself. The HTTP door closes at once, so it is told when nothing runs any more:
+    // until then, new requests and probes get an answer.
     let (begun_http, idle) = (begun(draining.subscribe()), Arc::clone(frontend));
     let nothing_runs = async move {
         begun_http.await;
@@ -152,12 +148,9 @@ async fn open(
         tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
-        (http, grpc) = async { tokio::join!(http, grpc) } => {
-            http.context("the HTTP door")?;
-            grpc.context("the gRPC door")
-        }
+        ((), ()) = async { tokio::join!(http, grpc) } => {}
         // All answers are complete; who has not read theirs by now does not hold up the end.
-        () = stalled => Ok(()),
+        () = stalled => {}
     }
 }
 

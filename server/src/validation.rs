@@ -49,13 +49,11 @@ impl Frontend {
 
     /// How many answers are wanted; each takes a place in the queue.
     pub(crate) fn num_choices(&self, asked: Option<u32>) -> Result<u32, Refusal> {
-        let places = u32::try_from(self.limits().max_num_requests).unwrap_or(u32::MAX);
-        let most = MAX_CHOICES.min(places);
         match asked.unwrap_or(1) {
-            asked if (1..=most.max(1)).contains(&asked) => Ok(asked),
+            asked if (1..=MAX_CHOICES).contains(&asked) => Ok(asked),
             asked => Err(Refusal::invalid(
                 "n",
-                format!("is {asked}, expected 1 to {most}"),
+                format!("is {asked}, expected 1 to {MAX_CHOICES}"),
             )),
         }
     }

@@ -21,7 +21,8 @@ pub struct SchedulerOptions {
     pub enable_prefix_caching: bool,
 }
 
-/// Sequences that run or wait, by rank: priority first, then age. Within a priority nobody overtakes, so nobody starves.
+/// Sequences that run or wait, by rank: age, put back or forward by priority. Those that run stand before those that wait,
+/// so nobody starves.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     options: SchedulerOptions,
@@ -97,7 +98,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes a sequence in, behind those of its priority that wait already.
+    /// Takes a sequence in, behind all that came before it with its priority or an earlier one.
     pub(crate) fn add(&mut self, sequence: Sequence) {
         self.waiting.insert(sequence.rank(), sequence);
     }
@@ -189,8 +190,8 @@ impl Scheduler {
         }
     }
 
-    /// Starts those that wait, by rank, while their prompts and trees find room. Running ones of a later priority make
-    /// room for them.
+    /// Starts those that wait, by rank, while their prompts and trees find room. Running ones of a later rank make room
+    /// for them.
     fn admit(&mut self, blocks: &mut BlockPool, plan: &mut Plan) {
         while let Some((rank, mut sequence)) = self.waiting.pop_first() {
             let has_place = self.running.len() < self.options.max_num_seqs;
@@ -200,7 +201,7 @@ impl Scheduler {
             }
             self.waiting.insert(rank, sequence);
             let last = self.running.last_key_value();
-            if last.is_none_or(|(last, _)| last.priority <= rank.priority) {
+            if last.is_none_or(|(&last, _)| last < rank) {
                 return;
             }
             self.preempt_last(blocks, plan);

@@ -10,11 +10,27 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use crate::engine::budget::Candidate;
 use crate::request::{Event, Request, Speculation, Stats, Stopping};
 
-/// Who goes first: the lower priority, then the older sequence.
+/// Who goes first: the lower place in the line, then the older sequence. It never changes, and a place beyond any given
+/// one comes up, so nobody is overtaken for ever.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Rank {
-    pub(crate) priority: i32,
+    place: i64,
     seq: SeqId,
+}
+
+impl Rank {
+    /// How many later requests a request lets pass for each level that its priority lies below theirs.
+    const REQUESTS_PER_LEVEL: i64 = 1000;
+
+    /// The place of the sequence that came after `seq` others.
+    fn new(priority: i32, seq: SeqId) -> Self {
+        let arrival = i64::try_from(seq.0).unwrap_or(i64::MAX);
+        let handicap = i64::from(priority) * Self::REQUESTS_PER_LEVEL;
+        Self {
+            place: arrival.saturating_add(handicap),
+            seq,
+        }
+    }
 }
 
 /// A request in the engine: there are no phases, only tokens that are computed and tokens that are not yet.
@@ -37,7 +53,7 @@ pub(crate) struct Sequence {
     pub(crate) logprobs: Option<usize>,
     /// Blocks are shared among sequences of one salt.
     pub(crate) cache_salt: Option<Arc<str>>,
-    priority: i32,
+    rank: Rank,
     events: mpsc::Sender<Event>,
     num_prompt_tokens: usize,
     scheduled_at: Option<Instant>,
@@ -61,7 +77,7 @@ impl Sequence {
             prediction: request.prediction,
             logprobs: request.logprobs,
             cache_salt: request.cache_salt,
-            priority: request.priority,
+            rank: Rank::new(request.priority, id),
             events: request.events,
             scheduled_at: None,
             first_token_at: None,
@@ -71,10 +87,7 @@ impl Sequence {
 
     /// Its place among others.
     pub(crate) fn rank(&self) -> Rank {
-        Rank {
-            priority: self.priority,
-            seq: self.id,
-        }
+        self.rank
     }
 
     /// Position of the tree's root: the last committed token.

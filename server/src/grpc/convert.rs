@@ -71,6 +71,9 @@ impl From<Refusal> for Status {
                 let message = format!("`{}`: {problem}", wire_name(name));
                 Self::invalid_argument(shortened(&message))
             }
+            Refusal::QueueFull { needed, all, .. } if needed > all => {
+                Self::invalid_argument(message)
+            }
             Refusal::QueueFull { .. } => Self::resource_exhausted(message),
             Refusal::Draining => Self::unavailable(message),
             Refusal::EngineDead | Refusal::Internal => Self::internal(message),

@@ -10,9 +10,6 @@ use tonic::metadata::MetadataMap;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Deadline(Option<Instant>);
 
-/// tonic's transport ends calls at the same moment, streams excepted, but with CANCELLED; this comes first.
-const HEAD_START: Duration = Duration::from_millis(5);
-
 impl Deadline {
     /// The deadline of a call that arrives now.
     pub(super) fn from_metadata(metadata: &MetadataMap) -> Result<Self, Status> {
@@ -25,9 +22,7 @@ impl Deadline {
             ))
         })?;
         // What the clock cannot hold is never.
-        Ok(Self(
-            Instant::now().checked_add(timeout.saturating_sub(HEAD_START)),
-        ))
+        Ok(Self(Instant::now().checked_add(timeout)))
     }
 
     /// Waits for `answer`, but no longer than the client does.

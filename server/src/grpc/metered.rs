@@ -1,16 +1,17 @@
-//! Bodies of calls on their way in, counted as they arrive.
+//! Bodies of calls on their way in, counted as they arrive, and not waited for without end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 
-use crate::body_budget::BodyBudget;
+use crate::body_budget::{BODY_PATIENCE, BodyBudget};
 
 /// A service whose unread requests share a budget.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Metered<S
                 body,
                 budget,
                 held: None,
+                patience: Box::pin(sleep(BODY_PATIENCE)),
             })
         }))
     }
@@ -58,6 +60,8 @@ struct MeteredBody {
     body: Body,
     budget: BodyBudget,
     held: Option<OwnedSemaphorePermit>,
+    /// Ends when the client has taken too long.
+    patience: Pin<Box<Sleep>>,
 }
 
 impl HttpBody for MeteredBody {
@@ -68,7 +72,12 @@ impl HttpBody for MeteredBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            ready!(self.patience.as_mut().poll(context));
+            let seconds = BODY_PATIENCE.as_secs();
+            let message = format!("the message did not arrive within {seconds} s");
+            return Poll::Ready(Some(Err(Status::deadline_exceeded(message))));
+        };
         if let Some(Ok(frame)) = &frame {
             let num_bytes = frame.data_ref().map_or(0, Bytes::len);
             let Some(permit) = self.budget.take(num_bytes) else {

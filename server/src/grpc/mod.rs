@@ -7,7 +7,6 @@ mod response;
 mod service;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use foretoken_proto::FILE_DESCRIPTOR_SET;
 use foretoken_proto::v1::inference_server::{InferenceServer, SERVICE_NAME};
@@ -15,8 +14,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -24,12 +21,10 @@ use tonic_health::server::HealthReporter;
 use crate::admission::Frontend;
 use crate::api_key::ApiKey;
 use crate::body_budget::MAX_REQUEST_BYTES;
+use crate::connections::{self, Protocol, Terms};
 use deadline::Deadline;
 use metered::Metered;
 use service::Calls;
-
-/// How often a silent client is asked whether it is still there; one that is not holds its place for nothing.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// What health checks may ask for: the server as a whole, and the service.
 const HEALTH_NAMES: [&str; 2] = ["", SERVICE_NAME];
@@ -106,9 +101,10 @@ pub async fn serve(
     api_key: Option<ApiKey>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
+) {
     let door = Door::new(Arc::clone(&frontend), api_key).await;
-    let routes = door.routes.clone();
+    let router = door.routes.clone().prepare().into_axum_router();
+    let terms = Terms::new(frontend.limits().max_num_requests);
     let drained = async {
         tokio::select! {
             () = shutdown => {}
@@ -116,15 +112,7 @@ pub async fn serve(
         }
         door.drain(&frontend).await;
     };
-    Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(
-            // Each step's tokens leave at once.
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            drained,
-        )
-        .await
+    connections::serve(listener, router, Protocol::Http2, terms, drained).await;
 }
 
 /// Before a call's message is read: who calls, how long they will wait, and whether they could be admitted at all.

@@ -11,11 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
 use super::fields::Fields;
-use crate::body_budget::{BodyBudget, MAX_REQUEST_BYTES};
+use crate::body_budget::{BODY_PATIENCE, BodyBudget, MAX_REQUEST_BYTES};
 use crate::refusal::Refusal;
-
-/// How long a client may take to send its body.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a refused request's body is let pass by.
 const SKIPPING: Duration = Duration::from_millis(500);
@@ -34,7 +31,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         }
         let budget = request.extensions().get().cloned().unwrap_or_default();
         let body = read(request.into_body(), &budget);
-        let body = tokio::time::timeout(PATIENCE, body)
+        let body = tokio::time::timeout(BODY_PATIENCE, body)
             .await
             .map_err(|_| too_slow())??;
         if body.bytes.len() < LARGE {
@@ -125,7 +122,10 @@ fn too_large() -> ApiError {
 }
 
 fn too_slow() -> ApiError {
-    let message = format!("the body did not arrive within {} s", PATIENCE.as_secs());
+    let message = format!(
+        "the body did not arrive within {} s",
+        BODY_PATIENCE.as_secs()
+    );
     ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
 }
 

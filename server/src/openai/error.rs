@@ -87,6 +87,9 @@ impl From<Refusal> for ApiError {
             Refusal::ContextLengthExceeded { .. } => {
                 (StatusCode::BAD_REQUEST, "context_length_exceeded", None)
             }
+            Refusal::QueueFull { needed, all, .. } if needed > all => {
+                (StatusCode::BAD_REQUEST, "queue_too_small", Some("n"))
+            }
             Refusal::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full", None),
             Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down", None),
             Refusal::EngineDead => (StatusCode::SERVICE_UNAVAILABLE, "engine_failed", None),

@@ -5,7 +5,6 @@ mod body;
 mod chat;
 mod choice;
 mod completions;
-mod connections;
 mod envelope;
 mod error;
 mod fields;
@@ -20,7 +19,6 @@ mod stream;
 mod tokenize;
 mod usage;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::routing::{get, post};
@@ -30,6 +28,7 @@ use tokio::net::TcpListener;
 use crate::admission::Frontend;
 use crate::api_key::ApiKey;
 use crate::body_budget::BodyBudget;
+use crate::connections::{self, Protocol, Terms};
 
 /// Serves until `shutdown` resolves, then finishes what runs.
 pub async fn serve(
@@ -37,10 +36,10 @@ pub async fn serve(
     api_key: Option<ApiKey>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
-    let max_num_requests = frontend.limits().max_num_requests;
+) {
+    let terms = Terms::new(frontend.limits().max_num_requests);
     let router = router(frontend, api_key);
-    connections::serve(listener, router, max_num_requests, shutdown).await
+    connections::serve(listener, router, Protocol::Http1, terms, shutdown).await;
 }
 
 /// All routes. With a key, all but those for probes ask for it.

@@ -1,5 +1,7 @@
 //! Who runs first, who makes room, and that nobody waits for ever.
 
+use std::collections::VecDeque;
+
 use crate::support::{Answer, Ask, Setup, answer, answers, finish, stories};
 use foretoken_model::{Dtype, SamplingParams, Token};
 use foretoken_server::engine::Engine;
@@ -51,6 +53,35 @@ fn the_lower_priority_goes_first_and_within_one_the_older() {
         let receivers = (0..4).map(|which| ask(which, 9, 5, priorities[which]).send(&mut engine));
         let receivers = receivers.collect();
         assert_eq!(endings(&mut engine, receivers), want, "{priorities:?}");
+    }
+}
+
+#[test]
+fn a_stream_of_earlier_priorities_does_not_starve_a_later_one() {
+    for (priority, num_passing) in [(0, 0), (1, 999), (2, 1999)] {
+        let setup = Setup {
+            max_num_seqs: 1,
+            ..setup()
+        };
+        let mut engine = setup.engine(Vec::new());
+        let mut late = ask(0, 1, 1, priority).send(&mut engine);
+        let mut stream = VecDeque::new();
+        let mut num_passed = 0;
+        while late.try_recv().is_err() {
+            // One runs and one waits, always.
+            while stream.len() < 2 {
+                stream.push_back(ask(1, 1, 1, 0).send(&mut engine));
+            }
+            engine.step().unwrap();
+            let has_ended = |event: &mut Receiver<Event>| event.try_recv().is_ok();
+            if stream.front_mut().is_some_and(has_ended) {
+                stream.pop_front();
+                num_passed += 1;
+            }
+            assert!(num_passed <= num_passing, "{priority} starves");
+        }
+        assert_eq!(num_passed, num_passing, "{priority}");
+        finish(&mut engine);
     }
 }
 

@@ -112,8 +112,13 @@ async fn log_probabilities_stand_beside_their_tokens() {
 async fn too_much_is_refused() {
     let served = echoing().await;
     for (num_sequences, top_n, says) in [
-        (Some(0), 0, "`num_sequences`: is 0, expected 1 to 8"),
-        (Some(9), 0, "`num_sequences`: is 9, expected 1 to 8"),
+        (Some(0), 0, "`num_sequences`: is 0, expected 1 to 128"),
+        (Some(129), 0, "`num_sequences`: is 129, expected 1 to 128"),
+        (
+            Some(9),
+            0,
+            "needs 9 places, one for each answer, but there are 8",
+        ),
         (Some(1), 21, "`top_n`: is 21, expected 0 to 20"),
     ] {
         let mut request = asking(num_sequences, 9);

@@ -39,7 +39,7 @@ async fn a_client_that_leaves_cancels_its_request() {
     request.events.closed().await;
 }
 
-/// The code that a call of 200 ms ends with; called without tonic's transport, which has timers of its own.
+/// The code that a call of 200 ms ends with; called without tonic's client, which has timers of its own.
 async fn ending_of_short_call(frontend: Arc<Frontend>, stream: bool) -> Code {
     let mut client = InferenceClient::new(Door::new(frontend, None).await.routes);
     let mut call = Request::new(continuing(&[5], 30));
@@ -164,7 +164,7 @@ async fn a_draining_server_says_so_and_finishes_what_it_has() {
     assert!(stream.message().await.unwrap().is_none());
     // A watcher does not keep the server.
     assert!(health.message().await.unwrap().is_none());
-    served.ended.join_next().await.unwrap().unwrap().unwrap();
+    served.ended.join_next().await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ use tonic_health::pb::health_client::HealthClient;
 struct Served {
     channel: Channel,
     shut_down: Option<oneshot::Sender<()>>,
-    ended: JoinSet<Result<(), tonic::transport::Error>>,
+    ended: JoinSet<()>,
 }
 
 async fn serve(frontend: Arc<Frontend>, api_key: Option<&str>) -> Served {

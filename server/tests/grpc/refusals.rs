@@ -169,7 +169,7 @@ async fn a_full_queue_a_draining_server_and_a_dead_engine_refuse() {
         &served,
         continuing(&[5], 3),
         Code::ResourceExhausted,
-        "the queue is full: 1 requests",
+        "the queue is full: 0 of 1 places are free",
     )
     .await;
 

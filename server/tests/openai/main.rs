@@ -15,7 +15,6 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ struct Door {
     client: Client,
     /// Asks the door to finish what runs.
     stop: oneshot::Sender<()>,
-    serving: JoinSet<io::Result<()>>,
+    serving: JoinSet<()>,
 }
 
 impl Door {

@@ -81,7 +81,7 @@ async fn a_running_request_outlives_the_order_to_stop() {
     };
     let ((status, _), ()) = tokio::join!(read(request), engine);
     assert_eq!(status, 200);
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    serving.join_next().await.unwrap().unwrap();
     let late = client.get(format!("http://{address}/health"));
     assert!(late.send().await.is_err());
 }
@@ -112,13 +112,15 @@ async fn what_leads_nowhere_is_told_so_in_json() {
 
 #[tokio::test]
 async fn a_full_queue_a_drain_and_a_dead_engine_are_told_apart() {
-    let (frontend, inbox) = support::frontend(0);
+    let (frontend, inbox) = support::frontend(1);
     let door = Door::open(&frontend, None).await;
     let body = json!({"prompt": [20], "max_tokens": 1});
+    let waiting = json!({"prompt": [20], "stream": true});
+    let _waiting = door.post(COMPLETIONS, &waiting).send().await.unwrap();
     let response = door.post(COMPLETIONS, &body).send().await.unwrap();
     assert_eq!(response.headers()["retry-after"], "1");
     let answer = (response.status(), response.json().await.unwrap());
-    assert_error(answer, 429, "queue_full", None, "0 requests");
+    assert_error(answer, 429, "queue_full", None, "0 of 1 places");
     frontend.drain();
     let answer = read(door.post(COMPLETIONS, &body)).await;
     assert_error(answer, 503, "shutting_down", None, "shutting down");

@@ -87,7 +87,7 @@ fn drafted(stats: Stats) -> Drafted {
 
 fn refused(refusal: Refusal) -> Failure {
     let kind = match refusal {
-        Refusal::QueueFull { .. } => FailureKind::Refused,
+        Refusal::QueueFull { needed, all, .. } if needed <= all => FailureKind::Refused,
         Refusal::Draining | Refusal::EngineDead | Refusal::Internal => FailureKind::ServerError,
         _ => FailureKind::Rejected,
     };

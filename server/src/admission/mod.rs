@@ -1,10 +1,12 @@
 //! The door: raw fields become a `Request` or a `Refusal`, once.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod gate;
+mod prompt;
+mod served;
 
-use foretoken_model::chat_template::ChatTemplate;
-use foretoken_model::{SamplingParams, Token, Tokenizer};
+use std::sync::{Arc, Mutex};
+
+use foretoken_model::{SamplingParams, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tracing::Span;
 
@@ -13,9 +15,10 @@ use crate::detokenize::TextStream;
 use crate::generation::Generation;
 use crate::lifetime::{Lifetime, Stage};
 use crate::metrics::Metrics;
-use crate::raw_request::{Prompt, RawRequest};
+use crate::raw_request::RawRequest;
 use crate::refusal::Refusal;
 use crate::request::{Request, Speculation, Stopping};
+pub use served::{Limits, ServedModel};
 
 /// The edge's handle on the engine: everything that turns a [`RawRequest`] into a running [`Generation`].
 #[derive(Debug)]
@@ -30,41 +33,6 @@ pub struct Frontend {
     /// Its receiver is the engine's: closed means that the engine is gone. None once it is dismissed.
     inbox: Mutex<Option<mpsc::UnboundedSender<Request>>>,
     metrics: Metrics,
-}
-
-/// The model as the edge sees it.
-#[derive(Debug)]
-pub struct ServedModel {
-    /// Names that requests may use; the first is shown.
-    pub names: Vec<String>,
-    /// Text to tokens and back.
-    pub tokenizer: Arc<Tokenizer>,
-    /// None if the model is not a chat model.
-    pub chat_template: Option<ChatTemplate>,
-    /// Sampling where a request states none; its seed is not used.
-    pub defaults: SamplingParams,
-    /// Ids from here on do not exist.
-    pub vocab_size: usize,
-}
-
-impl ServedModel {
-    /// The name that is shown.
-    pub fn name(&self) -> &str {
-        self.names.first().map_or("", String::as_str)
-    }
-}
-
-/// What the server grants a request.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Tokens of prompt and output together.
-    pub max_model_len: usize,
-    /// Requests that may run or wait.
-    pub max_num_requests: usize,
-    /// How long a request may wait and run.
-    pub request_timeout: Option<Duration>,
-    /// Drafting where a request states none.
-    pub speculation: Speculation,
 }
 
 /// A request with nothing wrong in it.
@@ -123,93 +91,6 @@ impl Frontend {
         &self.metrics
     }
 
-    /// Takes nothing new from now on; what runs goes on.
-    pub fn drain(&self) {
-        self.proceed(Stage::Draining);
-    }
-
-    /// Cuts off what still runs.
-    pub fn close(&self) {
-        self.proceed(Stage::Closed);
-    }
-
-    /// Lets the engine end when its requests have: no more can come.
-    pub fn dismiss(&self) {
-        self.drain();
-        *self.lock_inbox() = None;
-    }
-
-    /// The way to the engine, until it is dismissed.
-    fn inbox(&self) -> Option<mpsc::UnboundedSender<Request>> {
-        self.lock_inbox().clone()
-    }
-
-    fn lock_inbox(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Request>>> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn proceed(&self, to: Stage) {
-        self.stage.send_if_modified(|stage| {
-            let is_later = to > *stage;
-            *stage = to.max(*stage);
-            is_later
-        });
-    }
-
-    /// Resolves when no request runs or waits, after [`Frontend::drain`].
-    pub async fn drained(&self) {
-        let all = u32::try_from(self.limits.max_num_requests).unwrap_or(u32::MAX);
-        // Every permit comes back with its request; none is given out again.
-        _ = self.permits.acquire_many(all).await;
-    }
-
-    /// True while the engine runs.
-    pub fn is_alive(&self) -> bool {
-        self.inbox().is_some_and(|inbox| !inbox.is_closed())
-    }
-
-    /// True if a request could be admitted now, room in the queue aside.
-    pub fn is_ready(&self) -> bool {
-        self.is_alive() && *self.stage.borrow() == Stage::Open
-    }
-
-    /// Resolves when the engine is gone.
-    pub async fn engine_gone(&self) {
-        if let Some(inbox) = self.inbox() {
-            inbox.closed().await;
-        }
-    }
-
-    /// Refuses what could not be admitted now, whatever it asks for.
-    pub fn check_room(&self) -> Result<(), Refusal> {
-        self.has_room()
-            .inspect_err(|refusal| self.note_refusal(refusal))
-    }
-
-    fn has_room(&self) -> Result<(), Refusal> {
-        if !self.is_alive() {
-            return Err(Refusal::EngineDead);
-        }
-        if !self.is_ready() {
-            return Err(Refusal::Draining);
-        }
-        if self.permits.available_permits() == 0 {
-            return Err(self.queue_full());
-        }
-        Ok(())
-    }
-
-    fn note_refusal(&self, refusal: &Refusal) {
-        tracing::debug!(%refusal, "a request is not admitted");
-        self.metrics.refused(refusal);
-    }
-
-    fn queue_full(&self) -> Refusal {
-        Refusal::QueueFull {
-            limit: self.limits.max_num_requests,
-        }
-    }
-
     /// Validates, tokenises and queues a request. Refuses at once where it cannot wait.
     pub async fn admit(self: &Arc<Self>, raw: RawRequest) -> Result<Generation, Refusal> {
         let mut choices = self.admit_choices(raw, None).await?;
@@ -231,10 +112,10 @@ impl Frontend {
         raw: RawRequest,
         num_choices: Option<u32>,
     ) -> Result<Vec<Generation>, Refusal> {
-        self.has_room()?;
         let num_choices = self.num_choices(num_choices)?;
+        self.has_room(num_choices as usize)?;
         let permits = Arc::clone(&self.permits).try_acquire_many_owned(num_choices);
-        let permits = permits.map_err(|_| self.queue_full())?;
+        let permits = permits.map_err(|_| self.queue_full(num_choices as usize))?;
         // Long prompts take milliseconds to tokenise, which would hold up the door's other clients.
         let (frontend, span) = (Arc::clone(self), Span::current());
         let admit = move || span.in_scope(|| frontend.admit_blocking(raw, permits));
@@ -333,70 +214,5 @@ impl Frontend {
             })
             .map_err(|_| Refusal::EngineDead)?;
         Ok(generation)
-    }
-
-    /// Refuses a model name that is not served; no name means the one there is.
-    pub fn check_model(&self, requested: Option<&str>) -> Result<(), Refusal> {
-        match requested {
-            Some(name) if !self.model.names.iter().any(|served| served == name) => {
-                Err(Refusal::UnknownModel {
-                    requested: name.to_owned(),
-                    served: self.model.name().to_owned(),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The prompt's tokens; empty only if the prompt is.
-    pub fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Token>, Refusal> {
-        let encode = |text: &str, add_special_tokens| {
-            // What cannot fit is not worth the time that it takes to tokenise it.
-            let least = self.model.tokenizer.least_tokens(text.len());
-            if least > self.limits.max_model_len {
-                return Err(Refusal::ContextLengthExceeded {
-                    num_prompt_tokens: least,
-                    max_tokens: 1,
-                    max_model_len: self.limits.max_model_len,
-                });
-            }
-            self.model
-                .tokenizer
-                .encode(text, add_special_tokens)
-                .map_err(|error| Refusal::invalid("prompt", error))
-        };
-        match prompt {
-            Prompt::Text(text) => encode(text, true),
-            Prompt::Tokens(tokens) => Ok(tokens.clone()),
-            Prompt::Chat(messages) => {
-                if messages.is_empty() {
-                    return Err(Refusal::EmptyPrompt);
-                }
-                let template = self.model.chat_template.as_ref().ok_or_else(|| {
-                    Refusal::invalid(
-                        "messages",
-                        "this model has no chat template; use completions",
-                    )
-                })?;
-                encode(
-                    &template
-                        .render(messages)
-                        .map_err(|error| Refusal::invalid("messages", error))?,
-                    false,
-                )
-            }
-        }
-    }
-
-    /// Refuses a token id that does not exist, as the field `name`.
-    pub fn check_token(&self, name: &'static str, token: Token) -> Result<(), Refusal> {
-        if (token as usize) < self.model.vocab_size {
-            return Ok(());
-        }
-        let vocab_size = self.model.vocab_size;
-        Err(Refusal::invalid(
-            name,
-            format!("token id {token} is outside the vocabulary of {vocab_size}"),
-        ))
     }
 }
