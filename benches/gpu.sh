@@ -178,7 +178,7 @@ part_lossless() {
   for temperature in 0 0.7 1 1.3; do
     for prompt in "${prompts[@]}"; do
       local plain=
-      for draft in "none 0" "trigram 4" "trigram 32" "lookup 16" "auto 63"; do
+      for draft in "none 0" "trigram 4" "trigram 32" "lookup 16" "chimera 16" "auto 63"; do
         local drafter=${draft% *} nodes=${draft#* } same=false
         local options=(--drafter "$drafter")
         [ "$nodes" = 0 ] || options+=(--max-draft-tokens "$nodes" --min-draft-tokens "$nodes")

@@ -74,7 +74,7 @@ fn negative_log_likelihood(target: &mut Target, chunk: &[Token]) -> Result<f64> 
     let last = chunk.len().saturating_sub(1);
     for start in (0..last).step_by(MAX_NODES) {
         let end = last.min(start + MAX_NODES);
-        let logits = target.forward(start, &chunk[start..end])?;
+        let logits = target.forward(start, &chunk[start..end])?.read_all()?;
         for (row, &next) in chunk[start + 1..=end].iter().enumerate() {
             let logits = logits.row(row);
             sum += log_sum_exp(logits) - f64::from(logits[next as usize]);

@@ -134,7 +134,7 @@ impl Target {
     /// Computes `tokens` at the positions from `start` on, all before them being computed already.
     ///
     /// Up to [`MAX_NODES`] tokens are a root and a chain of draft tokens: logits for each. More are a prompt's rows:
-    /// logits for the last.
+    /// logits for the last. Returns when the device is done.
     pub fn forward(&mut self, start: usize, tokens: &[Token]) -> Result<Logits<'_>> {
         let num_drafts = match tokens.len() {
             len @ 1..=MAX_NODES => len - 1,
@@ -157,6 +157,7 @@ impl Target {
         let output = self
             .llama
             .forward(&batch, &mut self.cache, &mut self.activations)?;
+        self.llama.device().synchronize()?;
         Ok(output.logits)
     }
 

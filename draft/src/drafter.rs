@@ -26,6 +26,11 @@ pub trait Drafter: Send {
         0
     }
 
+    /// Takes a device's memory for steps of so many rows now, so that none is looked for later.
+    fn reserve(&mut self, _num_rows: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// One tree per context, in order. A tree of the root alone means plain decoding.
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>>;
 

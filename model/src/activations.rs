@@ -1,9 +1,9 @@
 //! The buffers that a forward writes, kept from step to step.
 
-use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
-use parking_lot::RwLockReadGuard;
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::config::Config;
+use crate::logits::Logits;
 
 /// Room for the results of every op of a forward; it grows to the largest step, and layers take turns in it.
 #[derive(Debug)]
@@ -108,12 +108,12 @@ impl Activations {
         Ok(view)
     }
 
-    /// What was written there last, to be read.
-    pub(crate) fn read_logits(&self, num_rows: usize) -> Result<Logits<'_>> {
-        let Some(logits) = &self.logits else {
-            bail!("no logits were computed");
-        };
-        Logits::read(logits, num_rows)
+    /// What was written there last.
+    pub(crate) fn written_logits(&self, num_rows: usize) -> Result<Logits<'_>> {
+        match &self.logits {
+            Some(logits) => Logits::new(logits, num_rows),
+            None => bail!("no logits were computed"),
+        }
     }
 }
 
@@ -132,57 +132,4 @@ impl Rows {
             gated: narrow(&self.gated)?,
         })
     }
-}
-
-/// Scores of every token, row by row, in float32.
-#[derive(Debug)]
-pub struct Logits<'a> {
-    scores: Scores<'a>, // [rows, vocab]
-    num_rows: usize,
-    vocab_size: usize,
-}
-
-impl<'a> Logits<'a> {
-    /// Reads the first rows of a buffer, in place where the CPU wrote it. `[at least num_rows, vocab]`, float32
-    pub fn read(logits: &'a Tensor, num_rows: usize) -> Result<Self> {
-        let (_, vocab_size) = logits.dims2()?;
-        let scores = match (logits.device(), num_rows) {
-            (Device::Cpu, _) => Scores::InPlace(logits.storage_and_layout().0),
-            (_, 0) => Scores::Copied(Vec::new()),
-            _ => Scores::Copied(logits.narrow(0, 0, num_rows)?.flatten_all()?.to_vec1()?),
-        };
-        Ok(Self {
-            scores,
-            num_rows,
-            vocab_size,
-        })
-    }
-}
-
-impl Logits<'_> {
-    /// One row's scores. `[vocab]`
-    pub fn row(&self, row: usize) -> &[f32] {
-        let scores = match &self.scores {
-            Scores::Copied(scores) => scores,
-            Scores::InPlace(storage) => match &**storage {
-                Storage::Cpu(CpuStorage::F32(scores)) => scores,
-                _ => return &[],
-            },
-        };
-        &scores[row * self.vocab_size..][..self.vocab_size]
-    }
-
-    /// Rows of scores.
-    pub fn num_rows(&self) -> usize {
-        self.num_rows
-    }
-}
-
-/// Where the host reads scores.
-#[derive(Debug)]
-enum Scores<'a> {
-    /// In the buffer that the CPU wrote.
-    InPlace(RwLockReadGuard<'a, Storage>),
-    /// In a copy of what another device wrote.
-    Copied(Vec<f32>),
 }

@@ -18,22 +18,26 @@ mod batch;
 mod blocks;
 mod kv_cache;
 mod llama;
+mod logits;
 
 mod logprobs;
 mod nucleus;
 mod sampler;
 mod sampling_params;
 
-pub use activations::{Activations, Logits};
+pub use activations::Activations;
 pub use batch::{Batch, SequenceRows};
 pub use blocks::{BlockId, BlockPool, BlockTable};
 pub use checkpoint::{Checkpoint, Shards};
 pub use config::Config;
 pub use error::{Dtype, LoadError, Quantization};
-pub use foretoken_kernels::{DeviceError, DeviceMemory, Noise, device_memory, open_cuda};
+pub use foretoken_kernels::{
+    DeviceError, DeviceMemory, Noise, RowSampling, device_memory, open_cuda, sample_rows,
+};
 pub use kv_cache::{KvCache, KvShape};
 pub use llama::{Llama, Output};
 pub use loaded::{LoadOptions, LoadedModel};
+pub use logits::{LogitRows, Logits};
 pub use logprobs::Logprobs;
 pub use mapped_file::MappedFile;
 pub use rope::{Llama3Scaling, Rope};

@@ -3,13 +3,14 @@
 use candle_core::{DType, Device, Result, Tensor};
 use foretoken_kernels::{Linear, add, paged_attention, rms_norm, rotate, silu_mul, write_kv};
 
-use crate::activations::{Activations, Logits, Rows};
+use crate::activations::{Activations, Rows};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{LoadError, Quantization};
 use crate::fingerprint::fingerprint;
 use crate::kv_cache::{KvCache, KvShape};
+use crate::logits::Logits;
 
 /// A Llama model's weights.
 #[derive(Debug)]
@@ -170,7 +171,7 @@ impl Llama {
         }
         Ok(Output {
             hidden,
-            logits: activations.read_logits(num_wanted)?,
+            logits: activations.written_logits(num_wanted)?,
         })
     }
 

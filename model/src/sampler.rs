@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use foretoken_kernels::{Candidate, Draw, Noise, Scores, best, nucleus_len};
+use foretoken_kernels::{Candidate, Draw, Noise, RowSampling, Scores, best, nucleus_len};
 
 use crate::Token;
 use crate::nucleus::Nucleus;
@@ -47,6 +47,29 @@ impl Sampler {
     /// What the request asked for.
     pub fn params(&self) -> &SamplingParams {
         &self.params
+    }
+
+    /// How a device draws the token that stands at `position`; none where a row does not tell alone, because logits are
+    /// changed first: by a bias, or by penalties, which go by the tokens before it.
+    pub fn row_sampling(&self, position: usize) -> Option<RowSampling> {
+        let SamplingParams {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.params;
+        (!self.changes_logits()).then_some(RowSampling {
+            noise: self.noise,
+            position,
+            temperature: match self.params.is_greedy() {
+                true => 0.0,
+                false => temperature,
+            },
+            min_p,
+            top_k,
+            top_p,
+        })
     }
 
     /// Draws the token that stands at `position`, and remembers it for the penalties of those behind it.

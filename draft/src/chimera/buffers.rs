@@ -1,7 +1,7 @@
 //! The buffers that a level's forward writes, kept from level to level.
 
 use candle_core::{DType, Device, Result, Tensor};
-use foretoken_model::Logits;
+use foretoken_model::{LogitRows, Logits};
 
 use super::config::ChimeraConfig;
 
@@ -25,8 +25,8 @@ impl Buffer {
     }
 
     /// What was written there last, if that is float32.
-    pub(super) fn read(&self, num_rows: usize) -> Result<Logits<'_>> {
-        Logits::read(&self.0, num_rows)
+    pub(super) fn read(&self, num_rows: usize) -> Result<LogitRows<'_>> {
+        Logits::new(&self.0, num_rows)?.read_all()
     }
 }
 
@@ -77,11 +77,42 @@ impl Buffers {
         })
     }
 
+    /// Makes room for so many rows in all of them.
+    pub(super) fn reserve(&mut self, num_rows: usize) -> Result<()> {
+        let mut all = self.all().into_iter();
+        all.try_for_each(|buffer| buffer.rows(num_rows).map(drop))
+    }
+
+    fn all(&mut self) -> [&mut Buffer; 11] {
+        [
+            &mut self.x,
+            &mut self.normed,
+            &mut self.added,
+            &mut self.trigram,
+            &mut self.context_kv,
+            &mut self.qkv,
+            &mut self.mixed,
+            &mut self.gate_up,
+            &mut self.gated,
+            &mut self.joined,
+            &mut self.logits,
+        ]
+    }
+
     /// Bytes that a row takes in all of them.
     pub(super) fn row_bytes(config: &ChimeraConfig, dtype: DType) -> usize {
         let hidden = 5 * config.hidden_size + config.trigram_size;
         let attention = 2 * config.q_width() + 4 * config.kv_width();
         let elements = hidden + attention + 3 * config.intermediate_size;
         elements * dtype.size_in_bytes() + config.num_draft_tokens() * size_of::<f32>()
+    }
+}
+
+#[cfg(test)]
+impl Buffers {
+    /// Bytes that are taken.
+    pub(super) fn num_bytes(&mut self) -> usize {
+        let bytes = |buffer: &mut Buffer| buffer.0.elem_count() * buffer.0.dtype().size_in_bytes();
+        self.all().into_iter().map(bytes).sum()
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor};
 use foretoken_kernels::{
     Linear, add, gather_silu, paged_attention, rms_norm, rotate, silu_mul, write_kv,
 };
-use foretoken_model::{Batch, KvShape, Llama, Logits, ModelSource, Token};
+use foretoken_model::{Batch, KvShape, Llama, LogitRows, ModelSource, Token};
 
 use super::buffers::Buffers;
 use super::config::ChimeraConfig;
@@ -74,6 +74,11 @@ impl Network {
         Buffers::row_bytes(&self.config, self.dtype)
     }
 
+    /// Makes room for steps of so many rows.
+    pub(super) fn reserve(&mut self, num_rows: usize) -> Result<()> {
+        self.buffers.reserve(num_rows)
+    }
+
     /// Tokens that can be drafted, if not all.
     pub(super) fn draft_vocab(&self) -> Option<Arc<[Token]>> {
         self.weights.draft_vocab.clone()
@@ -90,8 +95,8 @@ impl Network {
         write_kv(cache, &kv, batch.paging())
     }
 
-    /// Scores of what may follow each node; the nodes' keys and values go into the cache. `[rows, draft vocab]`
-    pub(super) fn compute(&mut self, level: &Level, cache: &Tensor) -> Result<Logits<'_>> {
+    /// LogitRows of what may follow each node; the nodes' keys and values go into the cache. `[rows, draft vocab]`
+    pub(super) fn compute(&mut self, level: &Level, cache: &Tensor) -> Result<LogitRows<'_>> {
         let num_rows = level.batch.num_rows();
         let x = self.buffers.x.rows(num_rows)?;
         self.embed(level, &x)?;

@@ -78,6 +78,10 @@ impl Drafter for Chimera {
         self.network.row_bytes()
     }
 
+    fn reserve(&mut self, num_rows: usize) -> Result<()> {
+        self.network.reserve(num_rows)
+    }
+
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
         let (Some(cache), Some(latest)) = (&self.cache, &self.latest) else {
             let alone = contexts

@@ -120,6 +120,10 @@ impl Drafter for ModelDrafter {
         Activations::row_bytes(config, self.llama.dtype()) + config.vocab_size * size_of::<f32>()
     }
 
+    fn reserve(&mut self, num_rows: usize) -> Result<()> {
+        self.activations.reserve(num_rows)
+    }
+
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
         let tasks = self.tasks(contexts);
         let prompts = self.prompts(contexts, &tasks);
@@ -142,9 +146,10 @@ impl Drafter for ModelDrafter {
                 for frontier in frontiers {
                     batch.push(rows(frontier, &tasks[frontier.index]));
                 }
-                let output = llama.forward(&batch, cache, activations)?;
-                for row in 0..output.logits.num_rows() {
-                    look(row, output.logits.row(row));
+                let logits = llama.forward(&batch, cache, activations)?.logits;
+                let rows = logits.read_all()?;
+                for row in 0..rows.num_rows() {
+                    look(row, rows.row(row));
                 }
                 Ok(())
             },

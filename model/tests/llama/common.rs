@@ -194,8 +194,9 @@ impl<'a> Runner<'a> {
             .llama
             .forward(&batch, &mut self.cache, &mut self.activations)
             .expect("the forward runs");
-        (0..output.logits.num_rows())
-            .map(|row| output.logits.row(row).to_vec())
+        let logits = output.logits.read_all().expect("the logits are read");
+        (0..logits.num_rows())
+            .map(|row| logits.row(row).to_vec())
             .collect()
     }
 

@@ -31,6 +31,11 @@ impl Drafters {
         Ok(())
     }
 
+    /// Takes memory for steps of so many rows.
+    pub(crate) fn reserve(&mut self, num_rows: usize) -> Result<()> {
+        (self.drafters.iter_mut()).try_for_each(|drafter| drafter.reserve(num_rows))
+    }
+
     /// Bytes that a slot of the cache takes in their layers.
     pub(crate) fn slot_bytes(&self) -> usize {
         let layers = self.drafters.iter().filter_map(|drafter| drafter.layers());

@@ -6,6 +6,7 @@ mod drafters;
 mod meter;
 mod scheduler;
 mod sequence;
+mod speech;
 mod stopwatch;
 mod verify;
 
@@ -60,10 +61,15 @@ impl Engine {
         num_blocks: usize,
     ) -> Result<Self> {
         let num_slots = num_blocks * BLOCK_SIZE;
+        let is_on_cpu = llama.device().is_cpu();
         let mut cache = KvCache::new(llama.kv_shape(), num_slots, llama.device())?;
         drafters.attach(&mut cache)?;
         let mut target = Target::new(llama, cache, BLOCK_SIZE);
-        target.reserve(options.max_num_batched_tokens)?;
+        // A GPU's memory is taken now, since running out of it later would end the engine; the CPU's as it is used.
+        if !is_on_cpu {
+            target.reserve(options.max_num_batched_tokens)?;
+            drafters.reserve(options.max_num_batched_tokens)?;
+        }
         let names = drafters.names();
         Ok(Self {
             meter: Meter::new(Registry::default(), &names, BLOCK_SIZE, num_blocks),
@@ -93,6 +99,12 @@ impl Engine {
             .measure_prices(&mut self.blocks, PROFILE_LIMIT)?;
         self.budget = Budget::new(prices);
         Ok(())
+    }
+
+    /// Draws after all nodes of a step at once, as it does on a GPU anyhow, where it would draw node by node as the path
+    /// comes to them. The tokens are the same.
+    pub fn draw_ahead(&mut self) {
+        self.target.draw_ahead();
     }
 
     /// Starts from a guess at what rows cost, which the first steps correct.

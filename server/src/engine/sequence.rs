@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use foretoken_draft::{Context, DraftTree, Finished, Hints};
-use foretoken_model::{BlockTable, Sampler, SeqId, Token};
+use foretoken_draft::{Context, DraftTree, Finished, Hints, Node};
+use foretoken_model::{BlockTable, RowSampling, Sampler, SeqId, Token};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::engine::budget::Candidate;
@@ -93,6 +93,20 @@ impl Sequence {
     /// Position of the tree's root: the last committed token.
     pub(crate) fn context_len(&self) -> usize {
         self.tokens.len() - 1
+    }
+
+    /// Position of what the target says after a node of a tree of this sequence.
+    pub(crate) fn position_after(&self, tree: &DraftTree, node: Node) -> usize {
+        self.context_len() + tree.depth(node) + 1
+    }
+
+    /// How the token at a position is drawn where the logits lie; none if it takes more than a row of them, or if the
+    /// logits are wanted too.
+    pub(crate) fn row_sampling(&self, position: usize) -> Option<RowSampling> {
+        match self.logprobs {
+            None => self.sampler.row_sampling(position),
+            Some(_) => None,
+        }
     }
 
     /// Committed tokens that are still to be computed, at least 1.

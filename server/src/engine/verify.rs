@@ -10,6 +10,7 @@ use foretoken_model::{
 
 use crate::engine::budget::{Load, Prices};
 use crate::engine::scheduler::{Plan, Scheduled};
+use crate::engine::speech::speeches;
 
 /// Rows of the forwards that are timed at start.
 const SIZES: [usize; 10] = [1, 2, 4, 6, 8, 12, 16, 24, 32, 64];
@@ -31,6 +32,8 @@ pub(crate) struct Target {
     cache: KvCache,
     activations: Activations,
     block_size: usize,
+    /// Whether tokens are drawn where the logits lie: they do not lie on the host.
+    draws_ahead: bool,
 }
 
 /// What one forward gave.
@@ -46,7 +49,7 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<VerifiedRows>,
     /// After the final norm. `[rows, hidden]`
     pub(crate) hidden: Tensor,
-    /// How long the forward took.
+    /// How long the forward took, and what was drawn ahead.
     pub(crate) forward: Duration,
 }
 
@@ -61,19 +64,21 @@ impl Target {
     pub(crate) fn new(llama: Llama, cache: KvCache, block_size: usize) -> Self {
         Self {
             activations: llama.activations(),
+            draws_ahead: !llama.device().is_cpu(),
             llama,
             cache,
             block_size,
         }
     }
 
-    /// Takes a GPU's memory for steps of so many rows now, since running out of it later would end the engine. The CPU's
-    /// is taken as it is used.
+    /// See `Engine::draw_ahead`.
+    pub(crate) fn draw_ahead(&mut self) {
+        self.draws_ahead = true;
+    }
+
+    /// Takes memory for steps of so many rows.
     pub(crate) fn reserve(&mut self, num_rows: usize) -> Result<()> {
-        match self.llama.device().is_cpu() {
-            true => Ok(()),
-            false => self.activations.reserve(num_rows),
-        }
+        self.activations.reserve(num_rows)
     }
 
     /// Times forwards of a few sizes over a short and a long context, in at most about `limit`. Overwrites the cache.
@@ -164,6 +169,7 @@ impl Target {
         let started = Instant::now();
         self.llama
             .forward(&batch, &mut self.cache, &mut self.activations)?;
+        self.llama.device().synchronize()?;
         Ok(started.elapsed())
     }
 
@@ -186,26 +192,28 @@ impl Target {
         let output = self
             .llama
             .forward(&batch, &mut self.cache, &mut self.activations)?;
+        let rooted: Vec<_> = (plan.scheduled.iter())
+            .filter(|scheduled| scheduled.reaches_root())
+            .map(|scheduled| &scheduled.sequence)
+            .zip(trees)
+            .collect();
+        let speeches = speeches(&output.logits, &rooted, self.draws_ahead)?;
+        self.llama.device().synchronize()?;
         let forward = started.elapsed();
 
         let rooted = (plan.scheduled.iter_mut().zip(&mut rows))
             .filter(|(scheduled, _)| scheduled.reaches_root());
-        let mut first_row = 0;
         let (mut accepted, mut logprobs) = (Vec::new(), Vec::new());
-        for ((Scheduled { sequence, .. }, rows), tree) in rooted.zip(trees) {
+        for (((scheduled, rows), tree), speech) in rooted.zip(trees).zip(speeches) {
             let mut told = Vec::new();
             let kept = accept(tree, |node| {
-                let logits = output.logits.row(first_row + node);
-                let position = sequence.context_len() + tree.depth(node) + 1;
-                let token = sequence.sampler.sample(logits, position);
-                let num_top = sequence.logprobs;
-                told.extend(num_top.map(|num_top| Logprobs::new(logits, token, num_top)));
+                let (token, logprobs) = speech.sample(tree, node, &mut scheduled.sequence);
+                told.extend(logprobs);
                 token
             });
             rows.last_kept += kept.path.last().copied().unwrap_or(DraftTree::ROOT);
             accepted.push(kept);
             logprobs.push(told);
-            first_row += tree.num_nodes();
         }
         Ok(Outcome {
             accepted,

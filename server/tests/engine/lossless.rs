@@ -178,9 +178,14 @@ impl Bench {
     }
 
     fn plain(&self, cell: Cell) -> Vec<Answer> {
+        self.alone(cell, self.asks(cell))
+    }
+
+    /// What plain decoding says to each request by itself.
+    fn alone(&self, cell: Cell, asks: Vec<Ask>) -> Vec<Answer> {
         let mut engine = Setup::new(self.source.clone(), DTYPES[cell.dtype]).engine(Vec::new());
         let alone = |ask| answers(&mut engine, vec![ask]).remove(0);
-        self.asks(cell).into_iter().map(alone).collect()
+        asks.into_iter().map(alone).collect()
     }
 
     fn drafters(&self, cell: Cell, plain: &[Answer]) -> Vec<Box<dyn Drafter>> {
@@ -361,6 +366,45 @@ fn a_pairwise_cover_on_the_carried_model_says_what_plain_decoding_says() {
     let cells = Cell::pairwise();
     println!("{} cells", cells.len());
     Bench::demo().check_all(cells);
+}
+
+/// As on a GPU. Every other request asks for what its rows tell alone, so that they are drawn ahead.
+#[test]
+fn drawn_ahead_a_step_says_what_it_says_drawn_as_the_path_comes_to_its_nodes() {
+    let bench = Bench::stories();
+    for (index, cell) in Cell::all().into_iter().map(Cell::new).enumerate() {
+        if index % 7 != 0 {
+            continue;
+        }
+        let mut asks = bench.asks(cell);
+        for ask in asks.iter_mut().step_by(2) {
+            ask.logprobs = None;
+            ask.sampling = SamplingParams {
+                temperature: ask.sampling.temperature,
+                seed: ask.sampling.seed,
+                top_k: ask.sampling.top_k,
+                top_p: ask.sampling.top_p,
+                min_p: ask.sampling.min_p,
+                ..SamplingParams::greedy()
+            };
+        }
+        let plain = bench.alone(cell, asks.clone());
+        let setup = Setup::new(bench.source.clone(), DTYPES[cell.dtype]);
+        let mut engine = setup.engine(bench.drafters(cell, &plain));
+        engine.draw_ahead();
+        let drafter = match DRAFTERS[cell.drafter] {
+            "none" => None,
+            "mix" => Some("auto"),
+            name => Some(name),
+        };
+        let asks = asks.into_iter();
+        let asks = asks.map(|ask| ask.drafted(drafter, BUDGETS[cell.budget]));
+        let got = answers(&mut engine, asks.collect());
+        for (index, (got, plain)) in got.iter().zip(&plain).enumerate() {
+            assert_eq!(got.tokens, plain.tokens, "{cell:?}, request {index}");
+            assert_eq!(told(got), told(plain), "{cell:?}, request {index}");
+        }
+    }
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use foretoken_model::{Dtype, Llama, SamplingParams, SeqId, Token};
 
+use super::super::buffers::Buffers;
 use super::super::level::Level;
 use super::super::{ChimeraConfig, Form};
 use super::{Bench, config, drafter, target, weights};
@@ -237,4 +238,19 @@ fn level_of(bench: &Bench, depth: usize) -> Level {
         .map(|context| latest.find(context))
         .collect();
     Level::new(&frontiers, latest, &states).unwrap()
+}
+
+/// What a server reserves memory by.
+#[test]
+fn buffers_take_as_many_bytes_as_rows_are_said_to() {
+    let target = target(Dtype::Float32);
+    for (form, draft_vocab) in [(Form::Lean, None), (Form::Faithful, Some(100))] {
+        let config = config(&target, form, draft_vocab);
+        for dtype in [DType::F32, DType::BF16] {
+            let mut buffers = Buffers::new(&config, dtype, &Device::Cpu).unwrap();
+            buffers.reserve(64).unwrap();
+            let row_bytes = Buffers::row_bytes(&config, dtype);
+            assert_eq!(buffers.num_bytes(), 64 * row_bytes);
+        }
+    }
 }
