@@ -238,7 +238,7 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--log a=b=c", "--log"),
         ("--log-format xml", "xml | text, json"),
         ("--otlp-traces-endpoint localhost:4317", "http://HOST:PORT"),
-        ("--otlp-traces-endpoint https://a:1", "TLS is not built in"),
+        ("--otlp-traces-endpoint ftp://a:1", "https://HOST:PORT"),
         ("--config /not/there", "/not/there | No such file"),
     ];
     let json_cases = [
