@@ -24,6 +24,7 @@ mod logprobs;
 mod nucleus;
 mod sampler;
 mod sampling_params;
+mod split_mix64;
 
 pub use activations::Activations;
 pub use batch::{Batch, SequenceRows};
@@ -44,6 +45,7 @@ pub use rope::{Llama3Scaling, Rope};
 pub use sampler::Sampler;
 pub use sampling_params::SamplingParams;
 pub use source::{FileBytes, ModelSource};
+pub use split_mix64::split_mix64;
 pub use tokenizer::{Tokenizer, TokenizerError};
 
 /// A token id.

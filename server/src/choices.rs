@@ -1,6 +1,6 @@
 //! The answers to one request that wants several: each is a request of its own to the engine, with a seed of its own.
 
-use foretoken_model::Token;
+use foretoken_model::{Token, split_mix64};
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 
 use crate::generation::{Chunk, Generation, Interrupted};
@@ -71,13 +71,10 @@ impl Choices {
 ///
 /// 53 bits survive every wire type, as those do that a request without a seed is given.
 pub fn choice_seed(seed: u64, index: usize) -> u64 {
-    if index == 0 {
-        return seed;
+    match index {
+        0 => seed,
+        _ => split_mix64(seed, index as u64) >> 11,
     }
-    let mixed = seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) >> 11
 }
 
 fn chunks(

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use foretoken_draft::Drafter;
 use foretoken_draft::chimera::ChimeraError;
-use foretoken_draft::infini::CorpusError;
-use foretoken_draft::trigram::{SharedOverlayError, StaticTable, TableError};
+use foretoken_draft::trigram::{SharedOverlayError, StaticTable};
+use foretoken_draft::{Drafter, FileError};
 use foretoken_model::{
     DeviceError, Dtype, LoadError, LoadOptions, LoadedModel, ModelSource, Quantization,
     device_memory,
@@ -51,7 +50,7 @@ pub enum LaunchError {
         /// Where it lies.
         place: String,
         /// What is wrong with it.
-        error: TableError,
+        error: FileError,
     },
     /// The drafter's corpus cannot be opened.
     #[error("cannot open the corpus {place}: {error}")]
@@ -67,7 +66,7 @@ pub enum LaunchError {
         /// Where it lies.
         place: String,
         /// What is wrong with it.
-        error: CorpusError,
+        error: FileError,
     },
     /// The device.
     #[error("cannot compute on the device that --device names: {0}")]

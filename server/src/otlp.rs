@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Level, Subscriber};
@@ -28,12 +29,14 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// Sends to `endpoint`, whether or not anybody is there yet. To be called within a runtime, which it needs until it
-    /// is flushed.
+    /// Sends to `endpoint`, whether or not anybody is there yet; by TLS if it begins with `https://`, to whom the system's
+    /// certificates vouch for. To be called within a runtime, which it needs until it is flushed.
     pub(crate) fn new(endpoint: &str) -> Result<Self> {
-        let exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
+        let mut exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+        if endpoint.starts_with("https://") {
+            exporter = exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
+        }
+        let exporter = exporter
             .build()
             .with_context(|| format!("cannot send traces to {endpoint}"))?;
         let resource = Resource::builder().with_service_name(SERVICE).build();

@@ -101,13 +101,14 @@ impl Record {
         Some(self.chunks.first()?.at)
     }
 
-    /// Mean time from token to token behind the first: the time behind the first chunk, over all tokens but one.
+    /// Mean time from token to token behind the first chunk: the time behind it, over the tokens behind it. Where the
+    /// server does not say how many it brought, it counts as one.
     pub fn time_per_output_token(&self) -> Option<Duration> {
+        let (first, last) = (self.chunks.first()?, self.chunks.last()?);
         let num_gaps = self
             .num_output_tokens()
-            .checked_sub(1)
+            .checked_sub(first.num_tokens.unwrap_or(1))
             .filter(|&gaps| gaps > 0)?;
-        let (first, last) = (self.chunks.first()?, self.chunks.last()?);
         Some((last.at - first.at).div_f64(num_gaps as f64))
     }
 

@@ -43,6 +43,11 @@ pub struct ServerOptions {
     )]
     pub api_key: Option<String>,
 
+    /// Does not ask an OpenAI server for token counts in every chunk, for servers that refuse to be asked; what a chunk
+    /// brings is then not known, and all count as equal
+    #[arg(long)]
+    pub no_continuous_usage: bool,
+
     /// Requests that are not answered so many seconds after they arrived have failed
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u64,
@@ -84,7 +89,7 @@ impl ServerOptions {
         );
         let (model, key) = (self.served_model_name.clone(), self.api_key.clone());
         Ok(Client::OpenAi(
-            OpenAi::connect(url, self.endpoint, model, key).await?,
+            OpenAi::connect(url, self.endpoint, model, key, !self.no_continuous_usage).await?,
         ))
     }
 

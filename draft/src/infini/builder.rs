@@ -8,6 +8,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::corpus::{Header, token_size};
+use crate::file_head::Vocabulary;
 use crate::parts::PartsError;
 
 /// Separators of larger vocabularies would leave no room for what sorting adds.
@@ -112,8 +113,10 @@ impl SuffixArrayBuilder {
         };
         let mut output = Hashed::new(output);
         let header = Header {
-            vocab_size: self.vocab_size,
-            fingerprint: self.fingerprint,
+            vocabulary: Vocabulary {
+                size: self.vocab_size,
+                fingerprint: self.fingerprint,
+            },
             num_tokens: num_tokens as u64,
         };
         output.write(&header.to_bytes())?;

@@ -21,10 +21,11 @@ use std::fmt;
 use std::ops::Deref;
 
 use foretoken_model::Token;
-use thiserror::Error;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::bytes::array;
+use crate::file_head::{
+    CHECKSUM, FileError, Vocabulary, begin, check_head, check_kind, check_sealed, seal,
+};
 
 use super::index::{Index, Tokens};
 
@@ -35,73 +36,12 @@ const MAGIC: [u8; 4] = *b"FTS1";
 const MAX_NARROW_VOCAB_SIZE: Token = u16::MAX as Token;
 
 pub(crate) const HEADER: usize = 32;
-const CHECKSUM: usize = 8;
 const SUFFIX: usize = 4;
 
 /// A corpus that [`SuffixArrayBuilder`](super::SuffixArrayBuilder) wrote, in a mapped file or in memory.
 pub struct Corpus {
     bytes: Box<dyn Deref<Target = [u8]> + Send + Sync>,
     header: Header,
-}
-
-/// Why bytes are not the corpus that is wanted.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum CorpusError {
-    /// Shorter than any corpus.
-    #[error("corpus: {found} bytes, where header and checksum alone take {}", HEADER + CHECKSUM)]
-    Short {
-        /// Bytes there are.
-        found: usize,
-    },
-    /// Something else, or another version.
-    #[error("corpus: it starts with {found:02x?}, not with {MAGIC:02x?}")]
-    Magic {
-        /// The first bytes.
-        found: [u8; 4],
-    },
-    /// A damaged header.
-    #[error("corpus: its header hashes to {found:#018x}, not to {expected:#018x}")]
-    Header {
-        /// What the header hashes to.
-        found: u64,
-        /// What the file says.
-        expected: u64,
-    },
-    /// Cut off, or with something behind it.
-    #[error("corpus: {found} bytes, where {num_tokens} tokens take {expected}")]
-    Length {
-        /// Bytes there are.
-        found: usize,
-        /// Bytes there should be.
-        expected: u128,
-        /// Tokens that the header promises.
-        num_tokens: u64,
-    },
-    /// More tokens than the suffix array can name.
-    #[error("corpus: {num_tokens} tokens, where 2^32 - 1 can be read")]
-    Size {
-        /// Tokens that the header promises.
-        num_tokens: u64,
-    },
-    /// Built for other tokens.
-    #[error(
-        "corpus: built for {} tokens of tokenizer {:#018x}, not for {} of {:#018x}",
-        found.0, found.1, expected.0, expected.1
-    )]
-    Vocabulary {
-        /// The corpus's `vocab_size` and fingerprint.
-        found: (u32, u64),
-        /// Those that are wanted.
-        expected: (usize, u64),
-    },
-    /// Damaged.
-    #[error("corpus: its bytes hash to {found:#018x}, not to {expected:#018x}")]
-    Checksum {
-        /// What the bytes hash to.
-        found: u64,
-        /// What the file says.
-        expected: u64,
-    },
 }
 
 impl Corpus {
@@ -113,20 +53,17 @@ impl Corpus {
         bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
         vocab_size: usize,
         fingerprint: u64,
-    ) -> Result<Self, CorpusError> {
+    ) -> Result<Self, FileError> {
         let corpus = Self::open(bytes)?;
-        let found = (corpus.header.vocab_size, corpus.header.fingerprint);
-        if (found.0 as usize, found.1) != (vocab_size, fingerprint) {
-            let expected = (vocab_size, fingerprint);
-            return Err(CorpusError::Vocabulary { found, expected });
-        }
+        let expected = Vocabulary::new(vocab_size, fingerprint);
+        corpus.header.vocabulary.check(expected)?;
         Ok(corpus)
     }
 
     /// Reads `bytes` in place, whichever model they are for.
     pub fn open(
         bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
-    ) -> Result<Self, CorpusError> {
+    ) -> Result<Self, FileError> {
         Ok(Self {
             header: Header::read(&bytes)?,
             bytes: Box::new(bytes),
@@ -134,14 +71,8 @@ impl Corpus {
     }
 
     /// Compares all bytes with their checksum; some seconds for each gigabyte of a file that is not cached.
-    pub fn verify(&self) -> Result<(), CorpusError> {
-        let (content, checksum) = self.bytes.split_at(self.bytes.len() - CHECKSUM);
-        let found = xxh3_64(content);
-        let expected = u64::from_le_bytes(array(checksum, 0));
-        match found == expected {
-            true => Ok(()),
-            false => Err(CorpusError::Checksum { found, expected }),
-        }
+    pub fn verify(&self) -> Result<(), FileError> {
+        check_sealed(&self.bytes)
     }
 
     /// Tokens, and a separator for each document.
@@ -151,17 +82,17 @@ impl Corpus {
 
     /// Documents: each has its separator, and no suffixes stand behind those that begin with one.
     pub fn num_documents(&self) -> usize {
-        self.index().find(&[self.header.vocab_size]).len()
+        self.index().find(&[self.header.vocabulary.size]).len()
     }
 
     /// Tokens of the vocabulary.
     pub fn vocab_size(&self) -> usize {
-        self.header.vocab_size as usize
+        self.header.vocabulary.size as usize
     }
 
     /// Names the tokenizer.
     pub fn fingerprint(&self) -> u64 {
-        self.header.fingerprint
+        self.header.vocabulary.fingerprint
     }
 
     /// Bytes of the file.
@@ -188,14 +119,14 @@ impl Corpus {
     /// What is searched.
     pub(crate) fn index(&self) -> Index<'_> {
         let num_tokens = self.num_tokens();
-        let token_size = token_size(self.header.vocab_size);
+        let token_size = token_size(self.header.vocabulary.size);
         let (tokens, rest) = self.bytes[HEADER..].split_at(num_tokens * token_size);
         let tokens = match token_size {
             2 => Tokens::Narrow(tokens.as_chunks().0),
             _ => Tokens::Wide(tokens.as_chunks().0),
         };
         let suffixes = &rest.as_chunks().0[..num_tokens];
-        Index::new(self.header.vocab_size, tokens, suffixes)
+        Index::new(self.header.vocabulary.size, tokens, suffixes)
     }
 }
 
@@ -210,61 +141,44 @@ impl fmt::Debug for Corpus {
 /// What a file says of itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
-    pub(crate) vocab_size: u32,
-    pub(crate) fingerprint: u64,
+    pub(crate) vocabulary: Vocabulary,
     pub(crate) num_tokens: u64,
 }
 
 impl Header {
     /// As it is stored.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(self.vocab_size.to_le_bytes());
-        bytes.extend(self.fingerprint.to_le_bytes());
+        let mut bytes = begin(MAGIC, self.vocabulary);
         bytes.extend(self.num_tokens.to_le_bytes());
-        bytes.extend(xxh3_64(&bytes).to_le_bytes());
-        bytes
+        seal(bytes)
     }
 
     /// Checks the header, and that the file is as long as it promises.
-    fn read(bytes: &[u8]) -> Result<Self, CorpusError> {
-        let found = bytes.len();
-        if found < HEADER + CHECKSUM {
-            return Err(CorpusError::Short { found });
-        }
-        let magic = array(bytes, 0);
-        if magic != MAGIC {
-            return Err(CorpusError::Magic { found: magic });
-        }
-        let (content, checksum) = bytes[..HEADER].split_at(HEADER - CHECKSUM);
-        let (hash, expected) = (xxh3_64(content), u64::from_le_bytes(array(checksum, 0)));
-        if hash != expected {
-            let found = hash;
-            return Err(CorpusError::Header { found, expected });
-        }
+    fn read(bytes: &[u8]) -> Result<Self, FileError> {
+        check_kind(bytes, MAGIC, HEADER + CHECKSUM)?;
+        check_head(&bytes[..HEADER])?;
         let header = Self {
-            vocab_size: u32::from_le_bytes(array(bytes, 4)),
-            fingerprint: u64::from_le_bytes(array(bytes, 8)),
+            vocabulary: Vocabulary::read(bytes),
             num_tokens: u64::from_le_bytes(array(bytes, 16)),
         };
         let num_tokens = header.num_tokens;
-        let expected = header.file_size();
+        let (found, expected) = (bytes.len(), header.file_size());
         if found as u128 != expected {
-            return Err(CorpusError::Length {
+            return Err(FileError::Length {
                 found,
                 expected,
-                num_tokens,
+                promised: format!("{num_tokens} tokens"),
             });
         }
         if num_tokens > u64::from(u32::MAX) {
-            return Err(CorpusError::Size { num_tokens });
+            return Err(FileError::Size { num_tokens });
         }
         Ok(header)
     }
 
     /// 128 bits, since a header may promise anything.
     fn file_size(&self) -> u128 {
-        let entry = token_size(self.vocab_size) + SUFFIX;
+        let entry = token_size(self.vocabulary.size) + SUFFIX;
         (HEADER + CHECKSUM) as u128 + u128::from(self.num_tokens) * entry as u128
     }
 }
@@ -281,6 +195,8 @@ pub(crate) fn token_size(vocab_size: Token) -> usize {
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
+
+    use xxhash_rust::xxh3::xxh3_64;
 
     use super::super::SuffixArrayBuilder;
     use super::*;
@@ -299,8 +215,7 @@ pub(crate) mod tests {
     /// A valid header and checksum, whatever else it says.
     pub(crate) fn forged(vocab_size: u32, num_tokens: u64, sections: &[u8]) -> Vec<u8> {
         let header = Header {
-            vocab_size,
-            fingerprint: 7,
+            vocabulary: Vocabulary::new(vocab_size as usize, 7),
             num_tokens,
         };
         let mut bytes = header.to_bytes();
@@ -309,7 +224,7 @@ pub(crate) mod tests {
         bytes
     }
 
-    fn refused(bytes: Vec<u8>) -> CorpusError {
+    fn refused(bytes: Vec<u8>) -> FileError {
         Corpus::new(bytes, 10, 7).unwrap_err()
     }
 
@@ -338,39 +253,44 @@ pub(crate) mod tests {
         let found = 39;
         assert_eq!(
             refused(good[..found].to_vec()),
-            CorpusError::Short { found }
+            FileError::Short { found, least: 40 }
         );
         let other = [b"FTS2", &good[4..]].concat();
-        assert_eq!(refused(other), CorpusError::Magic { found: *b"FTS2" });
-        let length = CorpusError::Length {
+        let magic = FileError::Magic {
+            found: *b"FTS2",
+            expected: *b"FTS1",
+        };
+        assert_eq!(refused(other), magic);
+        let length = FileError::Length {
             found: 63,
             expected: 64,
-            num_tokens: 4,
+            promised: "4 tokens".to_owned(),
         };
         assert_eq!(refused(good[..63].to_vec()), length);
         let num_tokens = u64::MAX;
         assert!(
-            matches!(refused(forged(10, num_tokens, &[])), CorpusError::Length { expected, .. } if expected > 1 << 64)
+            matches!(refused(forged(10, num_tokens, &[])), FileError::Length { expected, .. } if expected > 1 << 64)
         );
         for index in 4..good.len() {
             let mut damaged = good.clone();
             damaged[index] ^= 1;
             let error = match Corpus::new(damaged, 10, 7) {
                 Err(error) => {
-                    assert!(matches!(error, CorpusError::Header { .. }), "byte {index}");
+                    assert!(matches!(error, FileError::Header { .. }), "byte {index}");
                     continue;
                 }
                 Ok(corpus) => corpus.verify().unwrap_err(),
             };
             assert!(
-                index >= HEADER && matches!(error, CorpusError::Checksum { .. }),
+                index >= HEADER && matches!(error, FileError::Content { .. }),
                 "byte {index}"
             );
         }
-        let found = (10, 7);
-        for expected in [(11, 7), (10, 8)] {
-            let error = Corpus::new(good.clone(), expected.0, expected.1).unwrap_err();
-            assert_eq!(error, CorpusError::Vocabulary { found, expected });
+        let found = Vocabulary::new(10, 7);
+        for (size, fingerprint) in [(11, 7), (10, 8)] {
+            let error = Corpus::new(good.clone(), size, fingerprint).unwrap_err();
+            let expected = Vocabulary::new(size, fingerprint);
+            assert_eq!(error, FileError::Vocabulary { found, expected });
         }
     }
 

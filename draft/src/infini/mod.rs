@@ -20,7 +20,7 @@ use crate::parallel::for_each_job;
 use crate::ranking::{Ranking, Successor};
 use crate::tree::{DraftTree, Node};
 pub use builder::{BuildError, SuffixArrayBuilder};
-pub use corpus::{Corpus, CorpusError};
+pub use corpus::Corpus;
 pub use corpus_builder::CorpusBuilder;
 pub(crate) use index::Index;
 use index::Match;

@@ -4,7 +4,7 @@
 //! scored by the chances of its tokens' predecessors. What it draws at random is drawn by the text, so that a text always
 //! gets the same tree, and its nodes lie in one list that is kept between trees.
 
-use foretoken_model::Token;
+use foretoken_model::{Token, split_mix64};
 
 use crate::drafter::Context;
 use crate::ranking::Successor;
@@ -311,13 +311,19 @@ impl Path {
     }
 }
 
-/// Numbers that look random and depend on a text's end alone (SplitMix64; Steele, Lea, Flood 2014).
-struct Random(u64);
+/// Numbers that look random and depend on a text's end alone.
+struct Random {
+    seed: u64,
+    num_drawn: u64,
+}
 
 impl Random {
     fn new([before, last]: [Token; 2], len: usize) -> Self {
         let text = u64::from(before) << 32 | u64::from(last);
-        Self(text ^ (len as u64).rotate_left(48))
+        Self {
+            seed: text ^ (len as u64).rotate_left(48),
+            num_drawn: 0,
+        }
     }
 
     /// One of the guesses, by its chance among them.
@@ -333,11 +339,8 @@ impl Random {
 
     /// From 0 to 1.
     fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ bits >> 31) >> 40) as f32 / (1 << 24) as f32
+        self.num_drawn += 1;
+        (split_mix64(self.seed, self.num_drawn) >> 40) as f32 / (1 << 24) as f32
     }
 }
 

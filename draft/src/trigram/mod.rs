@@ -33,7 +33,7 @@ pub(crate) use grams::Grams;
 pub use mcts::Mcts;
 pub(crate) use overlay::Overlay;
 pub use shared::{SharedOverlay, SharedOverlayError};
-pub use table::{StaticTable, TableError};
+pub use table::StaticTable;
 
 const NAME: &str = "trigram";
 

@@ -97,7 +97,8 @@ pub struct ServeConfig {
     )]
     pub log_format: LogFormat,
 
-    /// Collector that a span of every request is sent to by OTLP over gRPC, as http://localhost:4317 [default: none]
+    /// Collector that a span of every request is sent to by OTLP over gRPC: http://localhost:4317, or https:// where the
+    /// system's certificates (or those in SSL_CERT_FILE) vouch for it [default: none]
     #[arg(
         long, env = "FORETOKEN_OTLP_TRACES_ENDPOINT", value_name = "URL", value_parser = collector,
         hide_short_help = true
@@ -124,13 +125,11 @@ fn seconds(least: u64) -> RangedU64ValueParser {
 }
 
 fn collector(text: &str) -> Result<String, String> {
-    let is_plain = |url: &Uri| url.scheme_str() == Some("http") && url.host().is_some();
+    let is_collector =
+        |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
     match text.parse::<Uri>() {
-        Ok(url) if is_plain(&url) => Ok(text.to_owned()),
-        Ok(url) if url.scheme_str() == Some("https") => Err(
-            "TLS is not built in; a collector beside the server can take it from here".to_owned(),
-        ),
-        _ => Err("expected http://HOST:PORT".to_owned()),
+        Ok(url) if is_collector(&url) => Ok(text.to_owned()),
+        _ => Err("expected http://HOST:PORT or https://HOST:PORT".to_owned()),
     }
 }
 

@@ -35,8 +35,7 @@ pub(super) async fn answer(
     let envelope = Envelope::new(endpoint, frontend, &choices);
     if options.stream {
         let tokenizer = &frontend.model().tokenizer;
-        let include_usage = options.include_usage;
-        let writer = Writer::new(envelope, &choices, tokenizer, &echoed, include_usage);
+        let writer = Writer::new(envelope, &choices, tokenizer, &echoed, options.usage);
         return Ok(stream::respond(choices, writer).into_response());
     }
     let mut cost = Cost::new(choices.prompt.len());

@@ -28,7 +28,6 @@ impl Leftover {
             }
             "echo" | "use_beam_search" | "return_token_ids" => value == false,
             "stream_options.include_obfuscation" => value == false,
-            "stream_options.continuous_usage_stats" => value == false,
             "continue_final_message" => value == false,
             "add_generation_prompt" | "spaces_between_special_tokens" => value == true,
             "suffix" => value == "",

@@ -18,8 +18,8 @@ pub(super) struct Options {
     pub(super) request: RawRequest,
     /// The answer comes piece by piece.
     pub(super) stream: bool,
-    /// The last piece states the usage.
-    pub(super) include_usage: bool,
+    /// Which pieces state the usage.
+    pub(super) usage: StreamedUsage,
     /// Answers wanted.
     pub(super) n: Option<u32>,
     /// Completions only: the prompt goes before the answer.
@@ -35,7 +35,7 @@ impl Options {
         logprobs: Option<u32>,
     ) -> Result<Self, ApiError> {
         let stream = fields.take("stream")?.unwrap_or(false);
-        let include_usage = include_usage(&mut fields, stream)?;
+        let usage = streamed_usage(&mut fields, stream)?;
         let request = RawRequest {
             model: fields.take("model")?,
             prompt,
@@ -57,18 +57,41 @@ impl Options {
         Ok(Self {
             request,
             stream,
-            include_usage,
+            usage,
             n,
             echo: false,
         })
     }
 }
 
-fn include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
+/// Where a stream states the usage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum StreamedUsage {
+    /// In no piece.
+    Nowhere,
+    /// In a piece of its own at the end.
+    Last,
+    /// There, and in every other piece that of its choice so far.
+    Everywhere,
+}
+
+/// `continuous_usage_stats` is vLLM's.
+fn streamed_usage(fields: &mut Fields, stream: bool) -> Result<StreamedUsage, ApiError> {
     fields.flatten("stream_options")?;
-    match fields.take("stream_options.include_usage")? {
-        Some(_) if !stream => Err(fields.invalid("stream_options", "is for `stream: true` only")),
-        asked => Ok(asked.unwrap_or(false)),
+    let [included, continuous] = ["include_usage", "continuous_usage_stats"]
+        .map(|name| fields.take::<bool>(&format!("stream_options.{name}")));
+    let (included, continuous) = (included?, continuous?);
+    if !stream && included.or(continuous).is_some() {
+        return Err(fields.invalid("stream_options", "is for `stream: true` only"));
+    }
+    match (included.unwrap_or(false), continuous.unwrap_or(false)) {
+        (false, false) => Ok(StreamedUsage::Nowhere),
+        (true, false) => Ok(StreamedUsage::Last),
+        (true, true) => Ok(StreamedUsage::Everywhere),
+        (false, true) => {
+            let problem = "is true, but is for `include_usage: true` only";
+            Err(fields.invalid("stream_options.continuous_usage_stats", problem))
+        }
     }
 }
 

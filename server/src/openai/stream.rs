@@ -12,7 +12,8 @@ use super::choice::Choice;
 use super::envelope::Envelope;
 use super::error::ApiError;
 use super::logprobs::LogprobsWriter;
-use super::usage::Cost;
+use super::options::StreamedUsage;
+use super::usage::{Cost, Usage};
 use crate::choices::Choices;
 use crate::generation::{Chunk, Interrupted};
 
@@ -37,7 +38,7 @@ fn event(data: String) -> Result<Event, Infallible> {
 /// Turns chunks into the data of events.
 pub(super) struct Writer {
     envelope: Envelope,
-    include_usage: bool,
+    usage: StreamedUsage,
     choices: Vec<ChoiceWriter>,
     num_running: usize,
     cost: Cost,
@@ -60,7 +61,7 @@ impl Writer {
         choices: &Choices,
         tokenizer: &Arc<Tokenizer>,
         echoed: &str,
-        include_usage: bool,
+        usage: StreamedUsage,
     ) -> Self {
         let endpoint = envelope.endpoint;
         let writer = |choice: Choice| ChoiceWriter {
@@ -70,7 +71,7 @@ impl Writer {
             num_tokens: 0,
         };
         Self {
-            include_usage,
+            usage,
             choices: Choice::all(endpoint, choices).map(writer).collect(),
             num_running: choices.num_choices(),
             cost: Cost::new(choices.prompt.len()),
@@ -85,20 +86,24 @@ impl Writer {
             Err(interrupted) => return vec![ApiError::from(interrupted).body().to_string()],
         };
         let writer = &mut self.choices[index];
-        let mut choices: Vec<Value> = writer.opening.take().into_iter().collect();
+        // Each with the tokens that it and those before it brought.
+        let opening = writer.opening.take().map(|opening| (opening, 0));
+        let mut choices: Vec<(Value, usize)> = opening.into_iter().collect();
         let logprobs = writer.logprobs.write(&mut chunk);
-        if !chunk.text.is_empty() || !logprobs.is_null() {
-            choices.push(writer.choice.piece(&chunk.text, logprobs));
-        }
         writer.num_tokens += chunk.tokens.len();
+        let num_tokens = writer.num_tokens;
+        if !chunk.text.is_empty() || !logprobs.is_null() {
+            choices.push((writer.choice.piece(&chunk.text, logprobs), num_tokens));
+        }
         if let Some(finish) = &chunk.finish {
-            choices.push(writer.choice.closing(finish));
-            self.cost.add(writer.num_tokens, &chunk.stats);
+            choices.push((writer.choice.closing(finish), num_tokens));
+            self.cost.add(num_tokens, &chunk.stats);
             self.num_running -= 1;
         }
-        let objects = choices
-            .into_iter()
-            .map(|choice| self.object(json!([choice])));
+        let objects = choices.into_iter().map(|(choice, num_tokens)| {
+            let usage = || self.cost.of_one(num_tokens, &chunk.stats);
+            self.object(json!([choice]), usage)
+        });
         let objects: Vec<Value> = objects.collect();
         match self.num_running {
             0 => self.end(objects),
@@ -108,8 +113,8 @@ impl Writer {
 
     /// The end of the stream behind the last choice's last objects; the very last one carries the timings.
     fn end(&self, mut objects: Vec<Value>) -> Vec<String> {
-        if self.include_usage {
-            let mut usage = self.object(json!([]));
+        if self.usage != StreamedUsage::Nowhere {
+            let mut usage = self.object(json!([]), || self.cost.usage());
             usage["usage"] = json!(self.cost.usage());
             objects.push(usage);
         }
@@ -120,13 +125,15 @@ impl Writer {
         data.chain(["[DONE]".to_owned()]).collect()
     }
 
-    fn object(&self, choices: Value) -> Value {
+    fn object(&self, choices: Value, usage: impl FnOnce() -> Usage) -> Value {
         let mut object = self
             .envelope
             .around(self.envelope.endpoint.chunk_object(), choices);
-        if self.include_usage {
+        match self.usage {
+            StreamedUsage::Nowhere => {}
             // OpenAI's clients expect the field on every chunk once it is asked for.
-            object["usage"] = Value::Null;
+            StreamedUsage::Last => object["usage"] = Value::Null,
+            StreamedUsage::Everywhere => object["usage"] = json!(usage()),
         }
         object
     }

@@ -74,6 +74,13 @@ impl Cost {
         }
     }
 
+    /// What one choice has cost so far, in OpenAI's terms.
+    pub(super) fn of_one(&self, num_tokens: usize, stats: &Stats) -> Usage {
+        let mut one = Self::new(self.num_prompt_tokens);
+        one.add(num_tokens, stats);
+        one.usage()
+    }
+
     /// In OpenAI's terms.
     pub(super) fn usage(&self) -> Usage {
         let Stats {

@@ -12,8 +12,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// Keeps all that is sent to it, until it is dropped.
@@ -28,11 +28,20 @@ struct Received(Arc<Mutex<Vec<ResourceSpans>>>);
 
 impl Collector {
     pub(crate) async fn start() -> Self {
+        Self::serve("http", Server::builder()).await
+    }
+
+    /// One that shows a certificate.
+    pub(crate) async fn start_tls(identity: Identity) -> Self {
+        let tls = ServerTlsConfig::new().identity(identity);
+        Self::serve("https", Server::builder().tls_config(tls).unwrap()).await
+    }
+
+    async fn serve(scheme: &str, mut server: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let received = Received::default();
-        let service = TraceServiceServer::new(received.clone());
-        let serving = Server::builder().add_service(service);
+        let serving = server.add_service(TraceServiceServer::new(received.clone()));
         Self {
             url,
             received,

@@ -6,4 +6,5 @@ mod answers;
 mod collector;
 mod endings;
 mod support;
+mod tls;
 mod watching;

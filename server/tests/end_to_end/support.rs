@@ -18,10 +18,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_in(args, &[])
+    }
+
+    /// A server with these variables in its environment, and no others.
+    pub(crate) fn start_in(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_foretoken"))
             .args(["--port", "0", "--grpc-port", "0", "--threads", "2"])
             .args(args)
             .env_clear()
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

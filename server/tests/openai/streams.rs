@@ -85,6 +85,34 @@ async fn usage_comes_last_and_with_no_choices_if_asked_for() {
 }
 
 #[tokio::test]
+async fn usage_grows_from_piece_to_piece_if_asked_for() {
+    let door = Door::echoing().await;
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let prompt = json!({"prompt": [20, 21]});
+    for (path, mut body, opening) in [
+        (COMPLETIONS, prompt, None),
+        (CHAT, json!({"messages": messages}), Some(0)),
+    ] {
+        body["max_tokens"] = json!(7);
+        body["stream"] = json!(true);
+        body["stream_options"] = json!({"include_usage": true, "continuous_usage_stats": true});
+        let objects = stream(&door, path, &body).await;
+        let num_prompt_tokens = objects[0]["usage"]["prompt_tokens"].as_u64().unwrap();
+        let mut counts = Vec::new();
+        for object in &objects {
+            let usage = &object["usage"];
+            let count = usage["completion_tokens"].as_u64().unwrap();
+            assert_eq!(usage["prompt_tokens"], num_prompt_tokens);
+            assert_eq!(usage["total_tokens"], num_prompt_tokens + count);
+            counts.push(count);
+        }
+        // The engine takes three tokens a step; the last one's piece is followed by the reason and by the usage.
+        let expected: Vec<u64> = opening.into_iter().chain([3, 6, 7, 7, 7]).collect();
+        assert_eq!(counts, expected, "{path}: {objects:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_reason_to_stop_has_its_word() {
     for (finish, word) in [
         (Finish::Length, "length"),

@@ -33,6 +33,13 @@ fn chunks_that_state_their_tokens() {
 }
 
 #[test]
+fn what_the_first_chunk_brought_took_no_time_behind_it() {
+    let record = record(&[(10, Some(3)), (30, Some(2))], 5);
+    let pace = Duration::from_millis(10);
+    assert_eq!(record.time_per_output_token(), Some(pace));
+}
+
+#[test]
 fn chunks_that_do_not_share_the_mean() {
     let record = record(&[(10, None), (40, None), (60, None)], 6);
     let gaps: Vec<_> = record.token_gaps().collect();

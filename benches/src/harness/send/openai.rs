@@ -28,15 +28,18 @@ pub struct OpenAi {
     endpoint: Endpoint,
     model: String,
     api_key: Option<String>,
+    continuous_usage: bool,
 }
 
 impl OpenAi {
-    /// A client of the server at `base`; without a model's name, the first that it serves is asked for.
+    /// A client of the server at `base`; without a model's name, the first that it serves is asked for. With
+    /// `continuous_usage`, every chunk is to say how many tokens there are so far, as vLLM's can.
     pub async fn connect(
         base: &str,
         endpoint: Endpoint,
         model: Option<String>,
         api_key: Option<String>,
+        continuous_usage: bool,
     ) -> Result<Self> {
         let mut client = Self {
             http: reqwest::Client::builder().no_proxy().build()?,
@@ -44,6 +47,7 @@ impl OpenAi {
             endpoint,
             model: String::new(),
             api_key,
+            continuous_usage,
         };
         client.model = match model {
             Some(model) => model,
@@ -124,6 +128,9 @@ impl OpenAi {
         if let Some(max_draft_tokens) = request.drafting.max_draft_tokens {
             body["speculative.n_max"] = json!(max_draft_tokens);
         }
+        if self.continuous_usage {
+            body["stream_options"]["continuous_usage_stats"] = json!(true);
+        }
         body
     }
 }
@@ -149,9 +156,10 @@ fn pieces(response: Response) -> Answer {
         Err(error) => Err(Failure::new(FailureKind::Malformed, error)),
     });
     let broken = Failure::new(FailureKind::Disconnected, "the stream ended without [DONE]");
+    let mut counted = Counted::default();
     data.chain(stream::iter([Err(broken)]))
         .take_while(|data| future::ready(!matches!(data, Ok(data) if data == "[DONE]")))
-        .map(|data| read(&data?))
+        .map(move |data| read(&data?, &mut counted))
         .boxed()
 }
 
@@ -188,21 +196,41 @@ struct Timings {
     draft_n_accepted: Option<usize>,
 }
 
+/// Tokens so far; none once a piece has not said how many there are.
+#[derive(Debug, PartialEq)]
+struct Counted(Option<usize>);
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self(Some(0))
+    }
+}
+
+impl Counted {
+    /// How many of them a piece of text brought, by which there are `total`.
+    fn count(&mut self, total: Option<usize>) -> Option<usize> {
+        let before = self.0;
+        self.0 = before.and(total);
+        Some(total?.saturating_sub(before?))
+    }
+}
+
 /// What one event brings.
-fn read(data: &str) -> Result<Piece, Failure> {
+fn read(data: &str, counted: &mut Counted) -> Result<Piece, Failure> {
     let event: Event = serde_json::from_str(data)
         .map_err(|error| Failure::new(FailureKind::Malformed, format!("{error} in {data}")))?;
     if let Some(error) = event.error {
         return Err(Failure::new(FailureKind::ServerError, error));
     }
-    let text = event
-        .choices
-        .into_iter()
-        .next()
-        .and_then(|choice| choice.text.or(choice.delta.and_then(|delta| delta.content)));
+    let choice = event.choices.into_iter().next();
+    let total = event.usage.as_ref().map(|usage| usage.completion_tokens);
+    // Usage of the whole answer brings nothing by itself.
+    let num_tokens = choice.as_ref().and_then(|_| counted.count(total));
+    let text =
+        choice.and_then(|choice| choice.text.or(choice.delta.and_then(|delta| delta.content)));
     Ok(Piece {
         text: text.unwrap_or_default(),
-        num_tokens: None,
+        num_tokens,
         usage: event.usage.map(|counts| usage(counts, event.timings)),
     })
 }
@@ -231,4 +259,38 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What pieces with these choices and usages bring.
+    fn tokens(events: &[(&str, &str)]) -> Vec<Option<usize>> {
+        let mut counted = Counted::default();
+        let tokens = |&(choices, usage): &(&str, &str)| {
+            let usage = format!(r#"{{"prompt_tokens": 9, "completion_tokens": {usage}}}"#);
+            let usage = if usage.contains('?') { "null" } else { &usage };
+            let data = format!(r#"{{"choices": [{choices}], "usage": {usage}}}"#);
+            read(&data, &mut counted).unwrap().num_tokens
+        };
+        events.iter().map(tokens).collect()
+    }
+
+    #[test]
+    fn pieces_bring_what_the_usage_grows_by() {
+        let (text, end) = (r#"{"text": "a"}"#, "");
+        let counted = [
+            (text, "0"),
+            (text, "1"),
+            (text, "4"),
+            (text, "4"),
+            (end, "4"),
+        ];
+        let expected = [Some(0), Some(1), Some(3), Some(0), None];
+        assert_eq!(tokens(&counted), expected);
+        // Told at the end alone, in a piece of its own or in the last.
+        assert_eq!(tokens(&[(text, "?"), (text, "?"), (end, "4")]), [None; 3]);
+        assert_eq!(tokens(&[(text, "?"), (text, "4"), (text, "5")]), [None; 3]);
+    }
 }

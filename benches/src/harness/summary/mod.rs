@@ -40,7 +40,7 @@ pub struct Summary {
     pub request_goodput: Option<f64>,
     /// Time to first token.
     pub ttft_ms: Quantiles,
-    /// Time per output token, by request, the first token left out.
+    /// Time per output token, by request, the first chunk's left out.
     pub tpot_ms: Quantiles,
     /// Inter-token latency, by token.
     pub itl_ms: Quantiles,

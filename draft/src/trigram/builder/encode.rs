@@ -24,7 +24,7 @@ pub(super) fn write(
         .open(path)?;
     file.set_len(header.file_size())?;
     let starts_at = HEADER as u64;
-    let lasts_at = starts_at + (num_starts(header.vocab_size) * WORD) as u64;
+    let lasts_at = starts_at + (num_starts(header.vocabulary.size) * WORD) as u64;
     let ends_at = lasts_at + u64::from(header.num_rows) * WORD as u64;
     let successors_at = ends_at + u64::from(header.num_rows) * WORD as u64;
     let section = |at| section(path, at);
@@ -33,7 +33,7 @@ pub(super) fn write(
         lasts: section(lasts_at)?,
         ends: section(ends_at)?,
         successors: section(successors_at)?,
-        vocab_size: header.vocab_size,
+        vocab_size: header.vocabulary.size,
         num_starts: 0,
         num_rows: 0,
         num_successors: 0,

@@ -14,6 +14,7 @@ use foretoken_model::Token;
 use thiserror::Error;
 
 use super::table::{Header, MAX_VOCAB_SIZE, file_size};
+use crate::file_head::Vocabulary;
 use crate::parts::{Parts, PartsError};
 use count::Counts;
 pub use row::Pruning;
@@ -163,8 +164,10 @@ impl TableBuilder {
             num_successors,
         })?;
         let header = Header {
-            vocab_size: self.vocab_size,
-            fingerprint: self.fingerprint,
+            vocabulary: Vocabulary {
+                size: self.vocab_size,
+                fingerprint: self.fingerprint,
+            },
             num_rows,
             num_successors,
             num_counted: survey.num_counted(),

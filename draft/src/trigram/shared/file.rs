@@ -17,53 +17,24 @@ use std::path::{Path, PathBuf};
 
 use foretoken_model::Token;
 use thiserror::Error;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::row::{MAX_SUCCESSORS, Row};
 use super::super::suffix::Suffix;
 use super::rows::SharedRows;
 use crate::bytes::array;
+use crate::file_head::{CHECKSUM, FileError, Vocabulary, begin, check_kind, check_sealed, seal};
 
 const MAGIC: [u8; 4] = *b"FTO1";
 const HEADER: usize = 24;
-const CHECKSUM: usize = 8;
 const SUFFIX: usize = 9;
 const SUCCESSOR: usize = 8;
 
 /// Why a shared overlay cannot be read or saved.
 #[derive(Debug, Error)]
 pub enum SharedOverlayError {
-    /// Shorter than any.
-    #[error("{found} bytes, where header and checksum alone take {}", HEADER + CHECKSUM)]
-    Short {
-        /// Bytes there are.
-        found: usize,
-    },
-    /// Something else, or another version.
-    #[error("it starts with {found:02x?}, not with {MAGIC:02x?}")]
-    Magic {
-        /// The first bytes.
-        found: [u8; 4],
-    },
-    /// Damaged.
-    #[error("its bytes hash to {found:#018x}, not to {expected:#018x}")]
-    Checksum {
-        /// What the bytes hash to.
-        found: u64,
-        /// What the file says.
-        expected: u64,
-    },
-    /// Learnt from other tokens.
-    #[error(
-        "learnt from {} tokens of tokenizer {:#018x}, not from {} of {:#018x}",
-        found.0, found.1, expected.0, expected.1
-    )]
-    Vocabulary {
-        /// The file's `vocab_size` and fingerprint.
-        found: (u32, u64),
-        /// Those that are wanted.
-        expected: (u32, u64),
-    },
+    /// Something else, damaged, or learnt from other tokens.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Whole, but not what is written by this program.
     #[error("row {row} of {num_rows} makes no sense")]
     Row {
@@ -77,14 +48,9 @@ pub enum SharedOverlayError {
     Io(#[from] io::Error),
 }
 
-/// Whose tokens they are: a vocabulary's size, and a tokenizer's fingerprint.
-pub(super) type Vocabulary = (u32, u64);
-
 /// Rows as a file holds them.
-pub(super) fn encode(rows: &SharedRows, (vocab_size, fingerprint): Vocabulary) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(vocab_size.to_le_bytes());
-    bytes.extend(fingerprint.to_le_bytes());
+pub(super) fn encode(rows: &SharedRows, vocabulary: Vocabulary) -> Vec<u8> {
+    let mut bytes = begin(MAGIC, vocabulary);
     bytes.extend((rows.len() as u64).to_le_bytes());
     for (suffix, successors) in rows.iter() {
         bytes.extend(suffix.to_bits().to_le_bytes());
@@ -94,8 +60,7 @@ pub(super) fn encode(rows: &SharedRows, (vocab_size, fingerprint): Vocabulary) -
             bytes.extend(weight.to_le_bytes());
         }
     }
-    bytes.extend(xxh3_64(&bytes).to_le_bytes());
-    bytes
+    seal(bytes)
 }
 
 /// Puts the rows of a file to `rows`.
@@ -104,31 +69,13 @@ pub(super) fn decode(
     expected: Vocabulary,
     rows: &mut SharedRows,
 ) -> Result<(), SharedOverlayError> {
-    let found = bytes.len();
-    if found < HEADER + CHECKSUM {
-        return Err(SharedOverlayError::Short { found });
-    }
-    let magic = array(bytes, 0);
-    if magic != MAGIC {
-        return Err(SharedOverlayError::Magic { found: magic });
-    }
-    let (content, checksum) = bytes.split_at(found - CHECKSUM);
-    let (hash, promised) = (xxh3_64(content), u64::from_le_bytes(array(checksum, 0)));
-    if hash != promised {
-        let (found, expected) = (hash, promised);
-        return Err(SharedOverlayError::Checksum { found, expected });
-    }
-    let found = (
-        u32::from_le_bytes(array(content, 4)),
-        u64::from_le_bytes(array(content, 8)),
-    );
-    if found != expected {
-        return Err(SharedOverlayError::Vocabulary { found, expected });
-    }
-    let num_rows = u64::from_le_bytes(array(content, 16));
-    let mut rest = &content[HEADER..];
+    check_kind(bytes, MAGIC, HEADER + CHECKSUM)?;
+    check_sealed(bytes)?;
+    Vocabulary::read(bytes).check(expected)?;
+    let num_rows = u64::from_le_bytes(array(bytes, 16));
+    let mut rest = &bytes[HEADER..bytes.len() - CHECKSUM];
     for row in 0..num_rows {
-        let read = decode_row(&mut rest, expected.0);
+        let read = decode_row(&mut rest, expected.size);
         let (suffix, successors) = read.ok_or(SharedOverlayError::Row { row, num_rows })?;
         rows.put(suffix, successors);
     }

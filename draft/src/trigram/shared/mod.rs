@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use foretoken_model::Token;
 
+use crate::file_head::Vocabulary;
 pub use file::SharedOverlayError;
-use file::Vocabulary;
 pub(crate) use rows::SharedRows;
 
 /// What all requests have taught, in memory, and the file that it comes from and goes to.
@@ -38,7 +38,7 @@ impl SharedOverlay {
         let mut overlay = Self {
             rows: SharedRows::new(max_bytes),
             path,
-            vocabulary: (vocab_size as u32, fingerprint),
+            vocabulary: Vocabulary::new(vocab_size, fingerprint),
         };
         match fs::read(&overlay.path) {
             Ok(bytes) => file::decode(&bytes, overlay.vocabulary, &mut overlay.rows)?,

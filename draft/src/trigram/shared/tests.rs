@@ -20,7 +20,7 @@ fn open(folder: &TempDir, max_bytes: usize) -> Result<SharedOverlay, SharedOverl
 fn file(text: &[Token]) -> Vec<u8> {
     let mut rows = SharedRows::new(ROOM);
     rows.learn(text, 0);
-    file::encode(&rows, (100, 7))
+    file::encode(&rows, Vocabulary::new(100, 7))
 }
 
 /// What is drafted behind 1, 2.
@@ -114,9 +114,9 @@ fn what_is_not_the_overlay_is_refused_and_stays() {
     let cases = [
         (vec![], "0 bytes, where"),
         (good[1..].to_vec(), "it starts with"),
-        (good[..good.len() - 1].to_vec(), "its bytes hash to"),
-        (damaged, "its bytes hash to"),
-        (with(4, 101), "learnt from 101 tokens"),
+        (good[..good.len() - 1].to_vec(), "its content hashes to"),
+        (damaged, "its content hashes to"),
+        (with(4, 101), "made for 101 tokens"),
         (with(8, 8), "of tokenizer 0x0000000000000008, not"),
         (with(16, 6), "row 5 of 6 makes no sense"),
         (with(16, 4), "row 4 of 4 makes no sense"),
@@ -141,7 +141,8 @@ proptest! {
             rows.learn(text, 0);
         }
         let mut read = SharedRows::new(ROOM);
-        file::decode(&file::encode(&rows, (9, 7)), (9, 7), &mut read).unwrap();
+        let vocabulary = Vocabulary::new(9, 7);
+        file::decode(&file::encode(&rows, vocabulary), vocabulary, &mut read).unwrap();
         prop_assert_eq!(read.len(), rows.len());
         for (suffix, successors) in rows.iter() {
             prop_assert_eq!(read.successors(suffix), successors);

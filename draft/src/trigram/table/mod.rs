@@ -35,7 +35,7 @@ use foretoken_model::Token;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::suffix::Suffix;
-pub use header::TableError;
+use crate::file_head::{FileError, Vocabulary, check_content};
 pub(crate) use header::{HEADER, Header, WORD, file_size, num_starts};
 
 /// Tokens are stored in 24 bits.
@@ -61,20 +61,17 @@ impl StaticTable {
         bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
         vocab_size: usize,
         fingerprint: u64,
-    ) -> Result<Self, TableError> {
+    ) -> Result<Self, FileError> {
         let table = Self::open(bytes)?;
-        let found = (table.header.vocab_size, table.header.fingerprint);
-        if (found.0 as usize, found.1) != (vocab_size, fingerprint) {
-            let expected = (vocab_size, fingerprint);
-            return Err(TableError::Vocabulary { found, expected });
-        }
+        let expected = Vocabulary::new(vocab_size, fingerprint);
+        table.header.vocabulary.check(expected)?;
         Ok(table)
     }
 
     /// Reads `bytes` in place, whichever model they are for.
     pub fn open(
         bytes: impl Deref<Target = [u8]> + Send + Sync + 'static,
-    ) -> Result<Self, TableError> {
+    ) -> Result<Self, FileError> {
         Ok(Self {
             header: Header::read(&bytes)?,
             bytes: Box::new(bytes),
@@ -83,22 +80,18 @@ impl StaticTable {
     }
 
     /// Reads all of it and compares with what was written.
-    pub fn verify(&self) -> Result<(), TableError> {
-        let (found, expected) = (xxh3_64(&self.bytes[HEADER..]), self.header.content);
-        match found == expected {
-            true => Ok(()),
-            false => Err(TableError::Content { found, expected }),
-        }
+    pub fn verify(&self) -> Result<(), FileError> {
+        check_content(xxh3_64(&self.bytes[HEADER..]), self.header.content)
     }
 
     /// Tokens of the vocabulary.
     pub fn vocab_size(&self) -> usize {
-        self.header.vocab_size as usize
+        self.header.vocabulary.size as usize
     }
 
     /// Names the tokenizer.
     pub fn fingerprint(&self) -> u64 {
-        self.header.fingerprint
+        self.header.vocabulary.fingerprint
     }
 
     /// Rows of two tokens, of one, and of none.
@@ -146,11 +139,11 @@ impl StaticTable {
     /// What followed `suffix`, best first, with chances; nothing if it is not in the table.
     pub(crate) fn successors(&self, suffix: Suffix) -> impl Iterator<Item = (Token, f32)> {
         Sections::of(&self.bytes, &self.header)
-            .row(suffix, self.header.vocab_size)
+            .row(suffix, self.header.vocabulary.size)
             .iter()
             .map(|&successor| u32::from_le_bytes(successor))
             .map(|successor| (successor >> 8, self.chances[successor as usize & 0xff]))
-            .filter(|&(token, _)| token < self.header.vocab_size)
+            .filter(|&(token, _)| token < self.header.vocabulary.size)
     }
 }
 
@@ -177,7 +170,7 @@ impl<'a> Sections<'a> {
     /// The sections of bytes whose length the header was compared with.
     fn of(bytes: &'a [u8], header: &Header) -> Self {
         let words = bytes[HEADER..].as_chunks().0;
-        let (starts, words) = words.split_at(num_starts(header.vocab_size));
+        let (starts, words) = words.split_at(num_starts(header.vocabulary.size));
         let (lasts, words) = words.split_at(header.num_rows as usize);
         let (ends, successors) = words.split_at(header.num_rows as usize);
         Self {

@@ -11,8 +11,7 @@ const VOCAB_SIZE: u32 = 10;
 /// A file with valid checksums, whatever else it says.
 fn file(num_rows: u32, num_successors: u32, sections: &[u8]) -> Vec<u8> {
     let header = Header {
-        vocab_size: VOCAB_SIZE,
-        fingerprint: 7,
+        vocabulary: Vocabulary::new(VOCAB_SIZE as usize, 7),
         num_rows,
         num_successors,
         num_counted: 9,
@@ -85,16 +84,22 @@ fn what_is_not_the_table_is_refused_with_its_numbers() {
     let refused = |bytes: Vec<u8>| StaticTable::new(bytes, 10, 7).unwrap_err();
     assert_eq!(
         refused(good[..55].to_vec()),
-        TableError::Short { found: 55 }
+        FileError::Short {
+            found: 55,
+            least: 56
+        }
     );
     let other = [b"FTT1", &good[4..]].concat();
-    assert_eq!(refused(other), TableError::Magic { found: *b"FTT1" });
+    let magic = FileError::Magic {
+        found: *b"FTT1",
+        expected: *b"FTT2",
+    };
+    assert_eq!(refused(other), magic);
     let cut = good[..good.len() - 1].to_vec();
-    let length = TableError::Length {
+    let length = FileError::Length {
         found: 115,
         expected: 116,
-        num_rows: 1,
-        num_successors: 1,
+        promised: "1 rows and 1 successors".to_owned(),
     };
     assert_eq!(refused(cut), length);
     let damaged = |index: usize| {
@@ -104,17 +109,18 @@ fn what_is_not_the_table_is_refused_with_its_numbers() {
     };
     for index in 4..HEADER {
         let error = refused(damaged(index));
-        assert!(matches!(error, TableError::Header { .. }), "byte {index}");
+        assert!(matches!(error, FileError::Header { .. }), "byte {index}");
     }
     for index in HEADER..good.len() {
         let table = StaticTable::new(damaged(index), 10, 7).unwrap();
         let error = table.verify().unwrap_err();
-        assert!(matches!(error, TableError::Content { .. }), "byte {index}");
+        assert!(matches!(error, FileError::Content { .. }), "byte {index}");
     }
-    let found = (10, 7);
-    for expected in [(11, 7), (10, 8)] {
-        let error = StaticTable::new(good.clone(), expected.0, expected.1).unwrap_err();
-        assert_eq!(error, TableError::Vocabulary { found, expected });
+    let found = Vocabulary::new(10, 7);
+    for (size, fingerprint) in [(11, 7), (10, 8)] {
+        let error = StaticTable::new(good.clone(), size, fingerprint).unwrap_err();
+        let expected = Vocabulary::new(size, fingerprint);
+        assert_eq!(error, FileError::Vocabulary { found, expected });
     }
     assert!(StaticTable::open(good).is_ok());
 }
