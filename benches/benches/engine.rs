@@ -169,10 +169,7 @@ fn questions(workload: &str, count: usize) -> Result<Vec<String>> {
 
 fn request(question: &str, seed: u64, tokens: u32, setting: &Setting) -> RawRequest {
     RawRequest {
-        prompt: Prompt::Chat(vec![Message {
-            role: "user".to_owned(),
-            content: question.to_owned(),
-        }]),
+        prompt: Prompt::Chat(vec![Message::new("user", question)]),
         sampling: RawSampling {
             temperature: Some(setting.temperature),
             top_p: Some(1.0),

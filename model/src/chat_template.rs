@@ -18,6 +18,20 @@ pub struct Message {
     pub role: String,
     /// The turn's text.
     pub content: String,
+    /// What was thought before it was said; only templates of models that think aloud read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+}
+
+impl Message {
+    /// A turn that only says something.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+            reasoning_content: None,
+        }
+    }
 }
 
 /// A compiled chat template with the special tokens that it may name.

@@ -17,11 +17,10 @@ fn load(config: &Value) -> Result<Option<ChatTemplate>, TemplateError> {
 
 /// The text or the error's text of a template's source over two short turns.
 fn render(source: &str) -> String {
-    let message = |role: &str, content: &str| Message {
-        role: role.to_owned(),
-        content: content.to_owned(),
-    };
-    let messages = [message("user", " a-b "), message("assistant", "c")];
+    let messages = [
+        Message::new("user", " a-b "),
+        Message::new("assistant", "c"),
+    ];
     load(&json!({ "chat_template": source, "bos_token": "<s>" }))
         .and_then(|template| template.unwrap().render(&messages))
         .unwrap_or_else(|error| error.to_string())
@@ -225,4 +224,17 @@ fn where_the_template_stands() {
             (got, expected) => panic!("{config}: {got:?}, expected {expected:?}"),
         }
     }
+}
+
+#[test]
+fn what_was_thought_is_there_for_templates_that_ask() {
+    let source = "{% for m in messages %}{% if m.reasoning_content is defined %}<{{ m.reasoning_content }}>{% endif %}\
+                  {{ m.content }}{% endfor %}";
+    let template = load(&json!({ "chat_template": source })).unwrap().unwrap();
+    let thoughtful = Message {
+        reasoning_content: Some("hm".to_owned()),
+        ..Message::new("assistant", "b")
+    };
+    let messages = [Message::new("user", "a"), thoughtful];
+    assert_eq!(template.render(&messages).unwrap(), "a<hm>b");
 }

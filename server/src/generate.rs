@@ -91,10 +91,7 @@ async fn warm_up(frontend: &Arc<Frontend>, request: &RawRequest) -> Result<()> {
 fn request(config: &GenerateConfig) -> RawRequest {
     let prompt = match config.raw {
         true => Prompt::Text(config.prompt.clone()),
-        false => Prompt::Chat(vec![Message {
-            role: "user".to_owned(),
-            content: config.prompt.clone(),
-        }]),
+        false => Prompt::Chat(vec![Message::new("user", &config.prompt)]),
     };
     RawRequest {
         prompt,

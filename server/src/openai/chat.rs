@@ -71,10 +71,14 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
         Some(Value::Array(parts)) => texts_of(&fields, parts)?.join("\n"),
         Some(_) => return Err(fields.invalid("content", "is neither a string nor an array")),
     };
+    let reasoning_content = match role {
+        "assistant" => fields.take("reasoning_content")?,
+        _ => None,
+    };
     fields.finish(Leftover::in_message)?;
     Ok(Message {
-        role: role.to_owned(),
-        content,
+        reasoning_content,
+        ..Message::new(role, content)
     })
 }
 

@@ -53,6 +53,8 @@ impl Leftover {
             // Clients send back answers as they came.
             "tool_calls" | "annotations" => is_empty(value),
             "audio" | "function_call" | "refusal" | "tool_call_id" => false,
+            // The assistant's alone, which is taken before.
+            "reasoning_content" => false,
             _ => return Self::Unknown,
         })
     }

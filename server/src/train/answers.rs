@@ -86,10 +86,7 @@ fn request(config: &TrainChimeraConfig, prompt: Prompt, index: usize) -> RawRequ
 fn record(prompt: Prompt, answer: String) -> Value {
     match prompt {
         Prompt::Chat(mut messages) => {
-            messages.push(Message {
-                role: ASSISTANT.to_owned(),
-                content: answer,
-            });
+            messages.push(Message::new(ASSISTANT, answer));
             json!({ "messages": messages })
         }
         Prompt::Text(text) => json!({ "text": text + &answer }),
@@ -149,10 +146,7 @@ mod tests {
 
     #[test]
     fn a_prompt_ends_where_the_assistant_would_speak() {
-        let said = |role: &str| Message {
-            role: role.to_owned(),
-            content: role.to_owned(),
-        };
+        let said = |role: &str| Message::new(role, role);
         let random = &mut StdRng::seed_from_u64(0);
         let chat = || Record::Chat(vec![said("system"), said("user"), said(ASSISTANT)]);
         match prompt(chat(), true, random) {

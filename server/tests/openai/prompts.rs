@@ -29,7 +29,7 @@ async fn the_same_chat_in_other_words_is_the_same_chat() {
         json!([
             {"role": system, "content": "Be kind."},
             {"role": "user", "content": hello, "name": "Ann"},
-            {"role": "assistant", "content": empty, "tool_calls": [], "refusal": null},
+            {"role": "assistant", "content": empty, "reasoning_content": "hm", "tool_calls": [], "refusal": null},
             {"role": "user", "content": "Well?"},
         ])
     };
@@ -105,6 +105,16 @@ async fn a_message_that_cannot_be_rendered_whole_is_refused_by_its_place() {
             json!({"role": "assistant", "tool_calls": [1]}),
             "unsupported_parameter",
             ".tool_calls",
+        ),
+        (
+            json!({"role": "user", "content": "a", "reasoning_content": "hm"}),
+            "unsupported_parameter",
+            ".reasoning_content",
+        ),
+        (
+            json!({"role": "assistant", "content": "a", "reasoning_content": 5}),
+            invalid,
+            ".reasoning_content",
         ),
         (
             json!({"role": "assistant", "colour": "red"}),

@@ -39,10 +39,7 @@ pub(crate) fn raw_request(frontend: &Frontend, request: &Request) -> RawRequest 
     let prompt = request.prompt.clone();
     RawRequest {
         prompt: if is_chat {
-            Prompt::Chat(vec![Message {
-                role: "user".to_owned(),
-                content: prompt,
-            }])
+            Prompt::Chat(vec![Message::new("user", prompt)])
         } else {
             Prompt::Text(prompt)
         },

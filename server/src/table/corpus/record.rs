@@ -96,19 +96,15 @@ impl Said {
             "gpt" => "assistant".to_owned(),
             _ => self.from,
         };
-        Message {
-            role,
-            content: self.value,
-        }
+        Message::new(role, self.value)
     }
 }
 
 fn exchange(user: String, assistant: String) -> Record {
     let turns = [("user", user), ("assistant", assistant)];
-    Record::Chat(Vec::from(turns.map(|(role, content)| Message {
-        role: role.to_owned(),
-        content,
-    })))
+    Record::Chat(Vec::from(
+        turns.map(|(role, content)| Message::new(role, content)),
+    ))
 }
 
 #[cfg(test)]
