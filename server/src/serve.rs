@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use hyper::header::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -24,6 +25,8 @@ pub struct Doors {
     pub grpc: TcpListener,
     /// What both ask for.
     pub api_key: Option<ApiKey>,
+    /// Web pages that may ask the HTTP door from a browser; `*` is all.
+    pub allowed_origins: Vec<HeaderValue>,
     /// How long requests may go on when the server is asked to stop.
     pub shutdown_timeout: Duration,
 }
@@ -54,6 +57,7 @@ async fn open_and_serve(config: ServeConfig) -> Result<()> {
         http: bind(&config.host, config.port).await?,
         grpc: bind(&config.host, config.grpc_port).await?,
         api_key: config.api_key,
+        allowed_origins: config.allowed_origins,
         shutdown_timeout: Duration::from_secs(config.shutdown_timeout),
     };
     let grants = Grants {
@@ -133,6 +137,7 @@ async fn open(doors: Doors, frontend: &Arc<Frontend>, draining: &watch::Sender<b
     let http = openai::serve(
         Arc::clone(frontend),
         doors.api_key.clone(),
+        &doors.allowed_origins,
         doors.http,
         nothing_runs,
     );

@@ -136,6 +136,7 @@ impl LocalServer {
             http: listen().await?,
             grpc: listen().await?,
             api_key: None,
+            allowed_origins: Vec::new(),
             shutdown_timeout: Duration::ZERO,
         };
         let (http, grpc) = (doors.http.local_addr()?, doors.grpc.local_addr()?);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use hyper::Uri;
+use hyper::header::HeaderValue;
 use tracing_subscriber::filter::Targets;
 
 use crate::api_key::ApiKey;
@@ -51,6 +52,13 @@ pub struct ServeConfig {
         value_parser = NonEmptyStringValueParser::new().map(ApiKey::new)
     )]
     pub api_key: Option<ApiKey>,
+
+    /// Web pages that may ask from a browser, as https://chat.example.com, or * for all [default: none but the server's own]
+    #[arg(
+        long, env = "FORETOKEN_ALLOWED_ORIGINS", value_name = "ORIGIN", num_args = 1..,
+        value_delimiter = ',', value_parser = origin, hide_short_help = true
+    )]
+    pub allowed_origins: Vec<HeaderValue>,
 
     /// Requests that may wait while --max-num-seqs run; the next one is turned away
     #[arg(
@@ -130,6 +138,20 @@ fn collector(text: &str) -> Result<String, String> {
     match text.parse::<Uri>() {
         Ok(url) if is_collector(&url) => Ok(text.to_owned()),
         _ => Err("expected http://HOST:PORT or https://HOST:PORT".to_owned()),
+    }
+}
+
+/// As browsers write it: no path, not even a slash.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let is_origin = text.parse::<Uri>().is_ok_and(|url| {
+        let named = url.scheme_str().zip(url.authority());
+        named.is_some_and(|(scheme, authority)| text == format!("{scheme}://{authority}"))
+    });
+    match text.parse() {
+        Ok(value) if is_origin || text == "*" => Ok(value),
+        _ => {
+            Err("expected http://HOST:PORT, https://HOST, or such, without a path, or *".to_owned())
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
 use super::body::skip;
@@ -83,6 +84,20 @@ pub(super) async fn require_key(
         "invalid_api_key",
         message,
     ))
+}
+
+/// Lets web pages of these origins ask from a browser, and read what the headers say. No cookies: there are none.
+pub(super) fn cross_origin(origins: &[HeaderValue]) -> CorsLayer {
+    let origins = match origins.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(origins.iter().cloned()),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        // A wildcard would not name `authorization`.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([X_REQUEST_ID, header::RETRY_AFTER])
 }
 
 /// Answers where no route leads.

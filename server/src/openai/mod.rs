@@ -21,6 +21,7 @@ mod usage;
 
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
 use axum::routing::{get, post};
 use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
@@ -34,16 +35,21 @@ use crate::connections::{self, Protocol, Terms};
 pub async fn serve(
     frontend: Arc<Frontend>,
     api_key: Option<ApiKey>,
+    allowed_origins: &[HeaderValue],
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) {
     let terms = Terms::new(frontend.limits().max_num_requests);
-    let router = router(frontend, api_key);
+    let router = router(frontend, api_key, allowed_origins);
     connections::serve(listener, router, Protocol::Http1, terms, shutdown).await;
 }
 
 /// All routes. With a key, all but those for probes ask for it.
-pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
+fn router(
+    frontend: Arc<Frontend>,
+    api_key: Option<ApiKey>,
+    allowed_origins: &[HeaderValue],
+) -> Router {
     let has_room = middleware::from_fn_with_state(Arc::clone(&frontend), layers::has_room);
     let trace = middleware::from_fn_with_state(Arc::clone(&frontend), layers::trace);
     let mut guarded = Router::new()
@@ -59,7 +65,7 @@ pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
         let require_key = middleware::from_fn_with_state(Arc::new(key), layers::require_key);
         guarded = guarded.route_layer(require_key);
     }
-    Router::new()
+    let router = Router::new()
         .route("/health", get(health::health))
         .route("/version", get(health::version))
         .route("/metrics", get(health::metrics))
@@ -68,5 +74,10 @@ pub fn router(frontend: Arc<Frontend>, api_key: Option<ApiKey>) -> Router {
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(Extension(BodyBudget::default()))
         .layer(middleware::from_fn(layers::request_id))
-        .with_state(frontend)
+        .with_state(frontend);
+    match allowed_origins {
+        [] => router,
+        // Outermost: a browser asks beforehand, without the key.
+        origins => router.layer(layers::cross_origin(origins)),
+    }
 }

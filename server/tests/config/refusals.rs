@@ -57,6 +57,8 @@ fn refused_lines_name_the_option_and_what_is_wrong() {
         ("--shutdown-timeout -1", "-1"),
         ("--log a=b=c", "--log"),
         ("--log-format xml", "xml | text, json"),
+        ("--allowed-origins a.example", "without a path, or *"),
+        ("--allowed-origins https://a.example/", "without a path"),
         ("--otlp-traces-endpoint localhost:4317", "http://HOST:PORT"),
         ("--otlp-traces-endpoint ftp://a:1", "https://HOST:PORT"),
         ("--config /not/there", "/not/there | No such file"),

@@ -12,6 +12,7 @@ fn defaults() {
     assert_eq!(config.host, "127.0.0.1");
     assert_eq!((config.port, config.grpc_port), (8080, 50051));
     assert_eq!((config.served_model_name, config.api_key), (vec![], None));
+    assert!(config.allowed_origins.is_empty());
     assert_eq!(config.max_num_queued_reqs, 256);
     assert_eq!(
         (config.request_timeout, config.shutdown_timeout),
@@ -69,6 +70,10 @@ fn lines_and_files_that_mean_the_same() {
     let lines = [
         ("serve --port 9", "--port 9"),
         ("--served-model-name a b", "--served-model-name a,b"),
+        (
+            "--allowed-origins http://a:1 *",
+            "--allowed-origins http://a:1,*",
+        ),
         (&format!("--speculative-config {ngram}"), LOOKUP_5),
         (&format!("--speculative-config {draft_model}"), MODEL_5),
         ("--speculative-config {}", ""),

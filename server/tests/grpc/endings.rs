@@ -193,6 +193,7 @@ async fn dies_of(death: fn() -> candle_core::Result<()>, last_words: &str) {
         http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         api_key: None,
+        allowed_origins: Vec::new(),
         shutdown_timeout: Duration::ZERO,
     };
     let (http, grpc) = (
@@ -243,6 +244,7 @@ async fn a_server_that_is_asked_to_stop_waits_no_longer_than_it_should() {
         http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         api_key: None,
+        allowed_origins: Vec::new(),
         shutdown_timeout: Duration::from_millis(50),
     };
     let address = format!("http://{}", doors.grpc.local_addr().unwrap());

@@ -22,6 +22,7 @@ use foretoken_server::admission::Frontend;
 use foretoken_server::api_key::ApiKey;
 use foretoken_server::openai;
 use foretoken_server::request::{Emitted, Event, Finish, Request, Stats};
+use reqwest::header::HeaderValue;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -45,14 +46,25 @@ struct Door {
 
 impl Door {
     async fn open(frontend: &Arc<Frontend>, key: Option<&str>) -> Self {
+        Self::open_to(frontend, key, vec![]).await
+    }
+
+    /// A door that web pages of these origins may use.
+    async fn open_to(
+        frontend: &Arc<Frontend>,
+        key: Option<&str>,
+        origins: Vec<HeaderValue>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
         let key = key.map(|key| ApiKey::new(key.to_owned()));
         let mut serving = JoinSet::new();
-        serving.spawn(openai::serve(Arc::clone(frontend), key, listener, async {
-            let _ = stopped.await;
-        }));
+        let frontend = Arc::clone(frontend);
+        serving.spawn(async move {
+            let stopped = async { stopped.await.unwrap_or(()) };
+            openai::serve(frontend, key, &origins, listener, stopped).await;
+        });
         Self {
             address,
             client: Client::new(),

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use foretoken_server::request::Finish;
+use reqwest::header::HeaderValue;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use crate::{CHAT, COMPLETIONS, Door, assert_error, next, one_token, read, support};
@@ -198,5 +200,52 @@ async fn a_wrong_key_opens_nothing_but_the_probes() {
     for path in ["/health", "/version", "/metrics"] {
         let response = door.get(path).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn web_pages_of_allowed_origins_may_ask_with_the_key() {
+    let page = "https://chat.example.com";
+    for (allowed, told) in [
+        (vec![], None),
+        (vec!["https://other.example.com"], None),
+        (vec!["https://other.example.com", page], Some(page)),
+        (vec!["*"], Some("*")),
+    ] {
+        let (frontend, inbox) = support::frontend(1);
+        support::echo(inbox, Duration::ZERO);
+        let origins = allowed.into_iter().map(HeaderValue::from_static);
+        let door = Door::open_to(&frontend, Some("s3cret"), origins.collect()).await;
+        let url = format!("http://{}{COMPLETIONS}", door.address);
+        // What a browser asks beforehand, without the key.
+        let preflight = door.client.request(Method::OPTIONS, url);
+        let preflight = preflight
+            .header("origin", page)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,content-type",
+            );
+        let preflight = preflight.send().await.unwrap();
+        let allows = |response: &Response, what: &str| {
+            let header = response.headers().get(format!("access-control-{what}"));
+            header.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let origin = allows(&preflight, "allow-origin");
+        assert_eq!(origin.as_deref(), told);
+        if told.is_some() {
+            assert_eq!(preflight.status(), 200);
+            let headers = allows(&preflight, "allow-headers").unwrap();
+            assert_eq!(headers, "authorization,content-type");
+        }
+        let body = json!({"prompt": [20], "max_tokens": 1});
+        let request = door.post(COMPLETIONS, &body).header("origin", page);
+        let refused = request.try_clone().unwrap().send().await.unwrap();
+        assert_eq!(refused.status(), 401);
+        // The page may read why.
+        assert_eq!(allows(&refused, "allow-origin").as_deref(), told);
+        let answer = request.bearer_auth("s3cret").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(allows(&answer, "allow-origin").as_deref(), told);
     }
 }
