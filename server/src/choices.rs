@@ -1,4 +1,5 @@
-//! The answers to one request that wants several: each is a request of its own to the engine, with a seed of its own.
+//! The answers to one request that wants several, to one prompt or to each of several: each is a request of its own to
+//! the engine, with a seed of its own.
 
 use foretoken_model::{Token, split_mix64};
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
@@ -8,8 +9,8 @@ use crate::request_span::RequestRecord;
 
 /// A running request's choices. Dropping it is how a client leaves: the engine then frees what all of them held.
 pub struct Choices {
-    /// The tokenised prompt, the same for all.
-    pub prompt: Vec<Token>,
+    /// The tokenised prompts. Each has as many choices, those of the first come first.
+    pub prompts: Vec<Vec<Token>>,
     /// By choice: its seed.
     pub seeds: Vec<u64>,
     /// The drafter in use; none is plain decoding.
@@ -19,15 +20,19 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// The choices of one request, in order, at least one. The span in which it is called is filled with what becomes
-    /// of them.
-    pub fn new(generations: Vec<Generation>) -> Self {
-        let first = generations.first();
+    /// The choices of one request, in order, at least one for each of `num_prompts`. The span in which it is called is
+    /// filled with what becomes of them.
+    pub fn new(generations: Vec<Generation>, num_prompts: usize) -> Self {
+        let per_prompt = (generations.len() / num_prompts.max(1)).max(1);
+        let firsts = generations.iter().step_by(per_prompt);
+        let prompts: Vec<Vec<Token>> = firsts.map(|first| first.prompt.clone()).collect();
+        let drafter = generations.first().and_then(|first| first.drafter);
+        let num_prompt_tokens = prompts.iter().map(Vec::len).sum();
         Self {
-            prompt: first.map_or_else(Vec::new, |first| first.prompt.clone()),
             seeds: generations.iter().map(|choice| choice.seed).collect(),
-            drafter: first.and_then(|first| first.drafter),
-            record: RequestRecord::new(&generations),
+            record: RequestRecord::new(generations.len(), num_prompt_tokens, drafter),
+            prompts,
+            drafter,
             running: stream::select_all(generations.into_iter().enumerate().map(chunks)),
         }
     }
@@ -35,6 +40,11 @@ impl Choices {
     /// How many there are.
     pub fn num_choices(&self) -> usize {
         self.seeds.len()
+    }
+
+    /// Which prompt the choice `index` is for.
+    pub fn prompt_of(&self, index: usize) -> usize {
+        index * self.prompts.len() / self.num_choices()
     }
 
     /// The next chunk of any choice, with that choice's index; none when all have ended, or one has been interrupted.

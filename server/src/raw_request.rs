@@ -10,6 +10,8 @@ pub struct RawRequest {
     pub model: Option<String>,
     /// What to continue.
     pub prompt: Prompt,
+    /// What else to continue, each in the same way.
+    pub more_prompts: Vec<Prompt>,
     /// Sampling fields; what is missing comes from the model's `generation_config.json`, then neutral values.
     pub sampling: RawSampling,
     /// Tokens to generate at most; the rest of the context if missing.

@@ -8,7 +8,7 @@ use tracing::field::Empty;
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::generation::{Chunk, Generation};
+use crate::generation::Chunk;
 use crate::metrics::ABORT;
 
 /// A span for the request `id` to the served `model`. What a `traceparent` among the headers names is its parent.
@@ -43,18 +43,20 @@ pub(crate) struct RequestRecord {
 }
 
 impl RequestRecord {
-    pub(crate) fn new(choices: &[Generation]) -> Self {
+    pub(crate) fn new(
+        num_choices: usize,
+        num_prompt_tokens: usize,
+        drafter: Option<&'static str>,
+    ) -> Self {
         let span = Span::current();
-        if let Some(first) = choices.first() {
-            span.record("prompt_tokens", number(first.prompt.len()));
-            span.record("drafter", first.drafter);
-        }
+        span.record("prompt_tokens", number(num_prompt_tokens));
+        span.record("drafter", drafter);
         Self {
             span,
-            num_running: choices.len(),
+            num_running: num_choices,
             finish_reason: ABORT,
             num_output_tokens: 0,
-            num_accepted: vec![0; choices.len()],
+            num_accepted: vec![0; num_choices],
         }
     }
 

@@ -37,9 +37,9 @@ pub struct Frontend {
 
 /// A request with nothing wrong in it.
 struct Checked {
-    prompt: Vec<Token>,
+    /// By prompt: its tokens, and when its answers end.
+    prompts: Vec<(Vec<Token>, Stopping)>,
     sampling: SamplingParams,
-    stopping: Stopping,
     speculation: Speculation,
     prediction: Arc<[Token]>,
     logprobs: Option<usize>,
@@ -97,7 +97,8 @@ impl Frontend {
         choices.pop().ok_or(Refusal::Internal)
     }
 
-    /// Admits a request that wants several answers, 1 if it does not say: all of them, or none.
+    /// Admits a request that wants several answers to each prompt, 1 if it does not say: all of them, or none. Those to
+    /// the first prompt come first.
     pub async fn admit_choices(
         self: &Arc<Self>,
         raw: RawRequest,
@@ -113,9 +114,13 @@ impl Frontend {
         num_choices: Option<u32>,
     ) -> Result<Vec<Generation>, Refusal> {
         let num_choices = self.num_choices(num_choices)?;
-        self.has_room(num_choices as usize)?;
-        let permits = Arc::clone(&self.permits).try_acquire_many_owned(num_choices);
-        let permits = permits.map_err(|_| self.queue_full(num_choices as usize))?;
+        let needed = num_choices as usize * (1 + raw.more_prompts.len());
+        self.has_room(needed)?;
+        let permits = u32::try_from(needed).ok().and_then(|needed| {
+            let permits = Arc::clone(&self.permits).try_acquire_many_owned(needed);
+            permits.ok()
+        });
+        let permits = permits.ok_or_else(|| self.queue_full(needed))?;
         // Long prompts take milliseconds to tokenise, which would hold up the door's other clients.
         let (frontend, span) = (Arc::clone(self), Span::current());
         let admit = move || span.in_scope(|| frontend.admit_blocking(raw, permits));
@@ -127,16 +132,17 @@ impl Frontend {
             })
     }
 
-    /// Queues a choice for each permit.
+    /// Queues a choice for each permit, as many for each prompt.
     fn admit_blocking(
         &self,
         raw: RawRequest,
         mut permits: OwnedSemaphorePermit,
     ) -> Result<Vec<Generation>, Refusal> {
         let checked = self.check(raw)?;
+        let num_choices = permits.num_permits() / checked.prompts.len();
         std::iter::from_fn(|| permits.split(1))
             .enumerate()
-            .map(|(index, permit)| self.queue(&checked, index, permit))
+            .map(|(index, permit)| self.queue(&checked, index / num_choices, index, permit))
             .collect()
     }
 
@@ -147,23 +153,28 @@ impl Frontend {
         let stop_token_ids = self.stops(&raw)?;
         let logprobs = self.logprobs(raw.logprobs)?;
         let cache_salt = self.cache_salt(raw.cache_salt.as_deref())?;
-        let prompt = self.tokenize(&raw.prompt)?;
+        let prompts = [&raw.prompt].into_iter().chain(&raw.more_prompts);
+        let prompts: Vec<Vec<Token>> =
+            (prompts.map(|prompt| self.tokenize(prompt))).collect::<Result<_, _>>()?;
         let prediction = self.prediction(raw.prediction.as_deref())?;
         // A tokenizer may know more tokens than the model has rows for.
-        for (name, tokens) in [("prompt", &prompt), ("prediction", &prediction)] {
+        let names = prompts.iter().map(|prompt| ("prompt", prompt));
+        for (name, tokens) in names.chain([("prediction", &prediction)]) {
             for &token in tokens {
                 self.check_token(name, token)?;
             }
         }
-        let stopping = Stopping {
-            max_tokens: self.max_tokens(prompt.len(), raw.max_tokens)?,
-            stop_token_ids,
-            ignore_eos: raw.ignore_eos,
-        };
+        let prompts = prompts.into_iter().map(|prompt| {
+            let stopping = Stopping {
+                max_tokens: self.max_tokens(prompt.len(), raw.max_tokens)?,
+                stop_token_ids: stop_token_ids.clone(),
+                ignore_eos: raw.ignore_eos,
+            };
+            Ok((prompt, stopping))
+        });
         Ok(Checked {
-            prompt,
+            prompts: prompts.collect::<Result<_, _>>()?,
             sampling,
-            stopping,
             speculation,
             prediction: prediction.into(),
             logprobs,
@@ -175,15 +186,17 @@ impl Frontend {
     fn queue(
         &self,
         checked: &Checked,
+        prompt: usize,
         index: usize,
         permit: OwnedSemaphorePermit,
     ) -> Result<Generation, Refusal> {
         let Checked { raw, .. } = checked;
+        let (prompt, stopping) = &checked.prompts[prompt];
         let mut sampling = checked.sampling.clone();
         sampling.seed = choice_seed(sampling.seed, index);
-        let (events, receiver) = mpsc::channel(checked.stopping.max_tokens + 1);
+        let (events, receiver) = mpsc::channel(stopping.max_tokens + 1);
         let generation = Generation {
-            prompt: checked.prompt.clone(),
+            prompt: prompt.clone(),
             seed: sampling.seed,
             drafter: checked.speculation.drafter,
             events: receiver,
@@ -196,14 +209,14 @@ impl Frontend {
             ),
             include_stop: raw.include_stop_strings,
             finished: false,
-            meter: self.metrics.admitted(checked.prompt.len()),
+            meter: self.metrics.admitted(prompt.len()),
         };
         let inbox = self.inbox().ok_or(Refusal::EngineDead)?;
         inbox
             .send(Request {
-                prompt: checked.prompt.clone(),
+                prompt: prompt.clone(),
                 sampling,
-                stopping: checked.stopping.clone(),
+                stopping: stopping.clone(),
                 speculation: checked.speculation.clone(),
                 prediction: Arc::clone(&checked.prediction),
                 logprobs: checked.logprobs,

@@ -21,6 +21,7 @@ pub(super) fn raw_request(wire: GenerateRequest) -> RawRequest {
             Some(generate_request::Prompt::Text(text)) => Prompt::Text(text),
             Some(generate_request::Prompt::TokenIds(tokens)) => Prompt::Tokens(tokens.ids),
         },
+        more_prompts: Vec::new(),
         sampling: RawSampling {
             temperature: wire.temperature,
             top_k: sampling.top_k.map(i64::from),

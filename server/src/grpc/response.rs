@@ -34,6 +34,7 @@ struct Sequence {
 impl ResponseWriter {
     /// Before the first chunk.
     pub(super) fn new(choices: &Choices, options: ResponseOptions) -> Self {
+        let prompt = choices.prompts.first().map_or(&[][..], Vec::as_slice);
         let sequences = choices.seeds.iter().map(|&seed| Sequence {
             seed,
             num_tokens: 0,
@@ -41,8 +42,8 @@ impl ResponseWriter {
         Self {
             options,
             prompt_info: Some(PromptInfo {
-                num_prompt_tokens: count(choices.prompt.len()),
-                token_ids: wanted(options.prompt_token_ids, || choices.prompt.clone()),
+                num_prompt_tokens: count(prompt.len()),
+                token_ids: wanted(options.prompt_token_ids, || prompt.to_vec()),
                 seed: choices.seeds.first().copied().unwrap_or_default(),
             }),
             drafter: choices.drafter.unwrap_or(NO_DRAFTER),

@@ -47,7 +47,7 @@ impl Calls {
         let num_choices = request.sampling.and_then(|sampling| sampling.num_sequences);
         let raw = convert::raw_request(request);
         let admitted = self.frontend.admit_choices(raw, num_choices);
-        let choices = Choices::new(deadline.bound(admitted).await??);
+        let choices = Choices::new(deadline.bound(admitted).await??, 1);
         Ok(Answer {
             writer: ResponseWriter::new(&choices, options),
             choices,

@@ -25,12 +25,13 @@ pub(super) async fn answer(
     options: Options,
 ) -> Result<Response, ApiError> {
     let echoed = options.echo.then(|| options.request.clone());
+    let num_prompts = 1 + options.request.more_prompts.len();
     let choices = frontend.admit_choices(options.request, options.n).await?;
-    let choices = Choices::new(choices);
+    let choices = Choices::new(choices, num_prompts);
     // Behind admission, so that what is echoed has been found to fit.
     let echoed = match echoed {
-        Some(request) => prompt_text(frontend, request).await?,
-        None => String::new(),
+        Some(request) => prompt_texts(frontend, request).await?,
+        None => Vec::new(),
     };
     let envelope = Envelope::new(endpoint, frontend, &choices);
     if options.stream {
@@ -38,13 +39,17 @@ pub(super) async fn answer(
         let writer = Writer::new(envelope, &choices, tokenizer, &echoed, options.usage);
         return Ok(stream::respond(choices, writer).into_response());
     }
-    let mut cost = Cost::new(choices.prompt.len());
-    let kinds: Vec<Choice> = Choice::all(endpoint, &choices).collect();
+    let mut cost = Cost::new(choices.prompts.iter().map(Vec::len));
+    let prompt_of = |(index, kind)| (choices.prompt_of(index), kind);
+    let kinds: Vec<(usize, Choice)> = (Choice::all(endpoint, &choices).enumerate())
+        .map(prompt_of)
+        .collect();
     let mut objects = Vec::new();
-    for (kind, mut whole) in kinds.into_iter().zip(choices.collect().await?) {
-        cost.add(whole.tokens.len(), &whole.stats);
+    for ((prompt, kind), mut whole) in kinds.into_iter().zip(choices.collect().await?) {
+        cost.add(prompt, whole.tokens.len(), &whole.stats);
         let logprobs = LogprobsWriter::new(endpoint, &frontend.model().tokenizer).write(&mut whole);
-        whole.text.insert_str(0, &echoed);
+        let echoed = echoed.get(prompt).map_or("", String::as_str);
+        whole.text.insert_str(0, echoed);
         objects.push(kind.whole(&whole.text, logprobs, whole.finish.as_ref()));
     }
     let mut body = envelope.around(endpoint.object(), Value::Array(objects));
@@ -53,15 +58,21 @@ pub(super) async fn answer(
     Ok(Json(body).into_response())
 }
 
-/// The prompt as the client wrote it, or as its tokens read.
-async fn prompt_text(frontend: &Arc<Frontend>, request: RawRequest) -> Result<String, ApiError> {
-    let tokens = match request.prompt {
-        Prompt::Text(text) => return Ok(text),
-        Prompt::Tokens(tokens) => tokens,
-        // Chats have no echo.
-        Prompt::Chat(_) => return Ok(String::new()),
-    };
+/// The prompts as the client wrote them, or as their tokens read.
+async fn prompt_texts(
+    frontend: &Arc<Frontend>,
+    request: RawRequest,
+) -> Result<Vec<String>, ApiError> {
     let tokenizer = Arc::clone(&frontend.model().tokenizer);
     let skip_special_tokens = request.skip_special_tokens.unwrap_or(true);
-    blocking(move || Ok(tokenizer.decode(&tokens, skip_special_tokens)?)).await
+    let text = move |prompt| -> Result<String, ApiError> {
+        match prompt {
+            Prompt::Text(text) => Ok(text),
+            Prompt::Tokens(tokens) => Ok(tokenizer.decode(&tokens, skip_special_tokens)?),
+            // Chats have no echo.
+            Prompt::Chat(_) => Ok(String::new()),
+        }
+    };
+    let prompts = [request.prompt].into_iter().chain(request.more_prompts);
+    blocking(move || prompts.map(text).collect()).await
 }

@@ -19,17 +19,19 @@ pub(super) async fn completions(
     State(frontend): State<Arc<Frontend>>,
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
-    let prompt = prompt(&mut fields)?;
+    let mut prompts = prompts(&mut fields)?.into_iter();
+    let prompt = prompts.next().unwrap_or_default();
     let logprobs = logprobs(&mut fields)?;
     let echo = fields.take("echo")?.unwrap_or(false);
     if echo && logprobs.is_some() {
         let problem = "is true beside `logprobs`, but the prompt's log probabilities are not told";
         return Err(fields.invalid("echo", problem));
     }
-    let options = Options {
+    let mut options = Options {
         echo,
         ..Options::read(fields, prompt, logprobs)?
     };
+    options.request.more_prompts = prompts.collect();
     answer(&frontend, Endpoint::Completions, options).await
 }
 
@@ -41,23 +43,20 @@ fn logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
     }
 }
 
-/// A string, token ids, or an array of one such: several prompts would need several answers.
-fn prompt(fields: &mut Fields) -> Result<Prompt, ApiError> {
-    let mut items = match fields.require("prompt")? {
-        Value::String(text) => return Ok(Prompt::Text(text)),
+/// A string, token ids, or an array of such, each of which gets its own answers.
+fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, ApiError> {
+    let items = match fields.require("prompt")? {
+        Value::String(text) => return Ok(vec![Prompt::Text(text)]),
         Value::Array(items) => items,
         _ => return Err(fields.invalid("prompt", "is neither a string nor an array")),
     };
     let tokens = |value| read(fields.name("prompt"), value).map(Prompt::Tokens);
     if !matches!(items.first(), Some(Value::String(_) | Value::Array(_))) {
-        return tokens(Value::Array(items));
+        return Ok(vec![tokens(Value::Array(items))?]);
     }
-    match (items.pop(), items.len()) {
-        (Some(Value::String(text)), 0) => Ok(Prompt::Text(text)),
-        (Some(ids), 0) => tokens(ids),
-        (_, others) => {
-            let problem = format!("holds {} prompts; send one per request", others + 1);
-            Err(fields.invalid("prompt", problem))
-        }
-    }
+    let prompt = |item| match item {
+        Value::String(text) => Ok(Prompt::Text(text)),
+        ids => tokens(ids),
+    };
+    items.into_iter().map(prompt).collect()
 }

@@ -39,6 +39,7 @@ impl Options {
         let request = RawRequest {
             model: fields.take("model")?,
             prompt,
+            more_prompts: Vec::new(),
             sampling: sampling(&mut fields)?,
             max_tokens: max_tokens(&mut fields)?,
             stop: stop(&mut fields)?,

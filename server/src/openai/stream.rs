@@ -47,6 +47,8 @@ pub(super) struct Writer {
 /// Turns the chunks of one choice into the choices of objects.
 struct ChoiceWriter {
     choice: Choice,
+    /// Which prompt it answers.
+    prompt: usize,
     /// Goes before the first chunk.
     opening: Option<Value>,
     logprobs: LogprobsWriter,
@@ -55,26 +57,31 @@ struct ChoiceWriter {
 }
 
 impl Writer {
-    /// Each choice begins with the text `echoed`, if there is any.
+    /// Each choice begins with the text of its prompt in `echoed`, if there is any.
     pub(super) fn new(
         envelope: Envelope,
         choices: &Choices,
         tokenizer: &Arc<Tokenizer>,
-        echoed: &str,
+        echoed: &[String],
         usage: StreamedUsage,
     ) -> Self {
         let endpoint = envelope.endpoint;
-        let writer = |choice: Choice| ChoiceWriter {
-            choice,
-            opening: choice.opening(echoed),
-            logprobs: LogprobsWriter::new(endpoint, tokenizer),
-            num_tokens: 0,
+        let writer = |(index, choice): (usize, Choice)| {
+            let prompt = choices.prompt_of(index);
+            ChoiceWriter {
+                choice,
+                prompt,
+                opening: choice.opening(echoed.get(prompt).map_or("", String::as_str)),
+                logprobs: LogprobsWriter::new(endpoint, tokenizer),
+                num_tokens: 0,
+            }
         };
+        let all = Choice::all(endpoint, choices).enumerate();
         Self {
             usage,
-            choices: Choice::all(endpoint, choices).map(writer).collect(),
+            choices: all.map(writer).collect(),
             num_running: choices.num_choices(),
-            cost: Cost::new(choices.prompt.len()),
+            cost: Cost::new(choices.prompts.iter().map(Vec::len)),
             envelope,
         }
     }
@@ -91,17 +98,17 @@ impl Writer {
         let mut choices: Vec<(Value, usize)> = opening.into_iter().collect();
         let logprobs = writer.logprobs.write(&mut chunk);
         writer.num_tokens += chunk.tokens.len();
-        let num_tokens = writer.num_tokens;
+        let (prompt, num_tokens) = (writer.prompt, writer.num_tokens);
         if !chunk.text.is_empty() || !logprobs.is_null() {
             choices.push((writer.choice.piece(&chunk.text, logprobs), num_tokens));
         }
         if let Some(finish) = &chunk.finish {
             choices.push((writer.choice.closing(finish), num_tokens));
-            self.cost.add(num_tokens, &chunk.stats);
+            self.cost.add(prompt, num_tokens, &chunk.stats);
             self.num_running -= 1;
         }
         let objects = choices.into_iter().map(|(choice, num_tokens)| {
-            let usage = || self.cost.of_one(num_tokens, &chunk.stats);
+            let usage = || self.cost.of_one(prompt, num_tokens, &chunk.stats);
             self.object(json!([choice]), usage)
         });
         let objects: Vec<Value> = objects.collect();

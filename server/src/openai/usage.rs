@@ -6,13 +6,21 @@ use serde::Serialize;
 
 use crate::request::Stats;
 
-/// What the choices of an answer that have ended cost together. The prompt counts once.
+/// What the choices of an answer that have ended cost together. Each prompt counts once.
 #[derive(Clone, Debug)]
 pub(super) struct Cost {
-    num_prompt_tokens: usize,
+    prompts: Vec<PromptCost>,
     num_tokens: usize,
     /// None before the first choice's.
     stats: Option<Stats>,
+}
+
+/// What a prompt costs.
+#[derive(Clone, Copy, Debug)]
+struct PromptCost {
+    num_tokens: usize,
+    /// Those that no choice of it had to compute; none before the first choice's.
+    num_cached: Option<usize>,
 }
 
 /// OpenAI's `usage`.
@@ -56,17 +64,25 @@ pub(super) struct Timings {
 }
 
 impl Cost {
-    /// Of no choice yet.
-    pub(super) fn new(num_prompt_tokens: usize) -> Self {
+    /// Of no choice yet; `num_prompt_tokens` by prompt.
+    pub(super) fn new(num_prompt_tokens: impl IntoIterator<Item = usize>) -> Self {
+        let prompts = num_prompt_tokens.into_iter().map(|num_tokens| PromptCost {
+            num_tokens,
+            num_cached: None,
+        });
         Self {
-            num_prompt_tokens,
+            prompts: prompts.collect(),
             num_tokens: 0,
             stats: None,
         }
     }
 
-    /// Adds a choice with its totals.
-    pub(super) fn add(&mut self, num_tokens: usize, stats: &Stats) {
+    /// Adds a choice with its totals, which answers the prompt of this index.
+    pub(super) fn add(&mut self, prompt: usize, num_tokens: usize, stats: &Stats) {
+        // What one choice has left in the cache for the next was not there before them.
+        let num_cached = &mut self.prompts[prompt].num_cached;
+        let least = num_cached.unwrap_or(usize::MAX);
+        *num_cached = Some(least.min(stats.num_cached_tokens));
         self.num_tokens += num_tokens;
         match &mut self.stats {
             Some(total) => total.add(stats),
@@ -75,10 +91,19 @@ impl Cost {
     }
 
     /// What one choice has cost so far, in OpenAI's terms.
-    pub(super) fn of_one(&self, num_tokens: usize, stats: &Stats) -> Usage {
-        let mut one = Self::new(self.num_prompt_tokens);
-        one.add(num_tokens, stats);
+    pub(super) fn of_one(&self, prompt: usize, num_tokens: usize, stats: &Stats) -> Usage {
+        let mut one = Self::new([self.prompts[prompt].num_tokens]);
+        one.add(0, num_tokens, stats);
         one.usage()
+    }
+
+    fn num_prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(|prompt| prompt.num_tokens).sum()
+    }
+
+    fn num_cached_tokens(&self) -> usize {
+        let cached = self.prompts.iter().filter_map(|prompt| prompt.num_cached);
+        cached.sum()
     }
 
     /// In OpenAI's terms.
@@ -86,15 +111,14 @@ impl Cost {
         let Stats {
             num_prediction_tokens,
             num_accepted_prediction_tokens,
-            num_cached_tokens,
             ..
         } = self.stats.clone().unwrap_or_default();
         Usage {
-            prompt_tokens: self.num_prompt_tokens,
+            prompt_tokens: self.num_prompt_tokens(),
             completion_tokens: self.num_tokens,
-            total_tokens: self.num_prompt_tokens + self.num_tokens,
+            total_tokens: self.num_prompt_tokens() + self.num_tokens,
             prompt_tokens_details: PromptTokensDetails {
-                cached_tokens: num_cached_tokens,
+                cached_tokens: self.num_cached_tokens(),
             },
             completion_tokens_details: CompletionTokensDetails {
                 reasoning_tokens: 0,
@@ -110,8 +134,8 @@ impl Cost {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         let stats = self.stats.clone().unwrap_or_default();
         let (prompt_ms, predicted_ms) = (ms(stats.prefill), ms(stats.decode));
-        let cache_n = stats.num_cached_tokens;
-        let prompt_n = self.num_prompt_tokens.saturating_sub(cache_n);
+        let cache_n = self.num_cached_tokens();
+        let prompt_n = self.num_prompt_tokens().saturating_sub(cache_n);
         let (num_prompt, num_predicted) = (prompt_n as f64, self.num_tokens as f64);
         Timings {
             cache_n,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::streams::stream;
 use crate::{CHAT, COMPLETIONS, Door, assert_error, read};
 
 #[tokio::test]
@@ -17,6 +18,58 @@ async fn a_prompt_may_be_text_or_tokens_or_an_array_of_one_such() {
         let answer = door.ask(COMPLETIONS, &body).await;
         assert_eq!(answer["usage"]["prompt_tokens"], num_tokens, "{prompt}");
     }
+}
+
+#[tokio::test]
+async fn several_prompts_are_answered_in_order_each_as_often_as_asked() {
+    let door = Door::echoing().await;
+    let words = ["Hello, world!", "Good", " morning"];
+    let alone = async |word: &str| {
+        let body = json!({"prompt": word, "max_tokens": 4, "echo": true});
+        door.ask(COMPLETIONS, &body).await
+    };
+    let answers = [
+        alone(words[0]).await,
+        alone(words[1]).await,
+        alone(words[2]).await,
+    ];
+    let sum = |count: &str| -> u64 {
+        let counts = answers.iter().map(|answer| answer["usage"][count].as_u64());
+        counts.map(Option::unwrap).sum()
+    };
+    let mut body = json!({"prompt": words, "max_tokens": 4, "echo": true, "n": 2, "seed": 7});
+    let several = door.ask(COMPLETIONS, &body).await;
+    let choices = several["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 6);
+    for (index, choice) in choices.iter().enumerate() {
+        assert_eq!(choice["index"], index);
+        assert_eq!(choice["text"], answers[index / 2]["choices"][0]["text"]);
+    }
+    let mut seeds: Vec<i64> = (choices.iter())
+        .map(|choice| choice["seed"].as_i64().unwrap())
+        .collect();
+    assert_eq!(seeds[0], 7);
+    seeds.sort_unstable();
+    seeds.dedup();
+    assert_eq!(seeds.len(), 6);
+    let usage = &several["usage"];
+    assert_eq!(usage["prompt_tokens"], sum("prompt_tokens"));
+    assert_eq!(usage["completion_tokens"], 2 * sum("completion_tokens"));
+
+    body["stream"] = json!(true);
+    let mut texts = vec![String::new(); 6];
+    for object in stream(&door, COMPLETIONS, &body).await {
+        let choice = &object["choices"][0];
+        texts[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
+    }
+    for (choice, text) in choices.iter().zip(texts) {
+        assert_eq!(choice["text"], text);
+    }
+
+    body["n"] = json!(3);
+    let refused = read(door.post(COMPLETIONS, &body)).await;
+    let says = "needs 9 places";
+    assert_error(refused, 400, "queue_too_small", Some("n"), says);
 }
 
 #[tokio::test]
@@ -51,8 +104,9 @@ async fn a_prompt_that_cannot_be_continued_is_refused() {
         (json!([]), "empty"),
         (json!([[]]), "empty"),
         (json!({}), "neither a string nor an array"),
-        (json!(["a", "b"]), "holds 2 prompts"),
-        (json!([[20], [21], [22]]), "holds 3 prompts"),
+        (json!(["a", 5]), "5"),
+        (json!([[20], [99999]]), "token id 99999"),
+        (json!([[20], []]), "empty"),
         (json!([[[20]]]), "sequence"),
         (json!([20, "a"]), "\"a\""),
         (json!([99999]), "token id 99999"),
