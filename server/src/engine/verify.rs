@@ -12,8 +12,8 @@ use crate::engine::budget::{Load, Prices};
 use crate::engine::scheduler::{Plan, Scheduled};
 use crate::engine::speech::speeches;
 
-/// Rows of the forwards that are timed at start.
-const SIZES: [usize; 10] = [1, 2, 4, 6, 8, 12, 16, 24, 32, 64];
+/// Rows of the forwards that are timed at start. A processor's tiles hold 16, and a second tile costs at once.
+const SIZES: [usize; 11] = [1, 2, 4, 6, 8, 12, 16, 17, 24, 32, 64];
 
 /// Contexts over which they are timed.
 const SHORT_CONTEXT: usize = 64;
