@@ -172,6 +172,11 @@ impl Logits<'_> {
         &scores[row * self.vocab_size..][..self.vocab_size]
     }
 
+    /// All rows' scores. `[rows][vocab]`
+    pub fn rows(&self) -> Vec<&[f32]> {
+        (0..self.num_rows).map(|row| self.row(row)).collect()
+    }
+
     /// Rows of scores.
     pub fn num_rows(&self) -> usize {
         self.num_rows
