@@ -13,7 +13,9 @@ use candle_core::{Device, Tensor, safetensors};
 use clap::Parser;
 use foretoken_benches::target::{Format, ModelOptions};
 use foretoken_draft::chimera::{ChimeraConfig, Form};
-use foretoken_draft::{Chimera, Context, DraftTree, Drafter, Hints, Shape, Verified, VerifiedRows};
+use foretoken_draft::{
+    Chimera, Context, Costs, DraftTree, Drafter, Hints, Shape, Verified, VerifiedRows,
+};
 use foretoken_model::{
     Activations, Batch, BlockPool, BlockTable, KvCache, Llama, ModelSource, SamplingParams, SeqId,
     SequenceRows, Token,
@@ -161,6 +163,7 @@ impl Step {
                     sampling: &sampling,
                     max_draft_tokens: DraftTree::MAX_NODES - 1,
                     max_draft_depth: depth,
+                    costs: Costs::default(),
                     hints: Hints::default(),
                 };
                 let contexts: Vec<_> = (0..self.sequences.len()).map(context).collect();

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Auto, Context, Drafter, Finished, Hints, Infini, Lookup, Trigram};
+use foretoken_draft::{Auto, Context, Costs, Drafter, Finished, Hints, Infini, Lookup, Trigram};
 use foretoken_model::{
     BlockTable, Config, MappedFile, ModelSource, SamplingParams, SeqId, Token, Tokenizer,
 };
@@ -282,6 +282,7 @@ fn measure(
             sampling: &sampling,
             max_draft_tokens: DRAFT_TOKENS,
             max_draft_depth: DRAFT_TOKENS,
+            costs: Costs::default(),
             hints: Hints::default(),
         };
         let contexts: Vec<Context<'_>> = (0..setting.num_sequences).map(context).collect();

@@ -1,9 +1,10 @@
 //! What drafting is worth on the carried model: acceptance lengths at fixed budgets, tokens per second on and off.
 //!
-//! `cargo bench -p foretoken-benches --bench engine [-- --questions N --tokens N --drafters A,B]`
+//! `cargo bench -p foretoken-benches --bench engine [-- --questions N --tokens N --drafters A,B --batches 1,4,16]`
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -13,8 +14,10 @@ use foretoken_server::config::EngineOptions;
 use foretoken_server::launch::{Grants, Pricing, launch};
 use foretoken_server::raw_request::{Prompt, RawRequest, RawSampling, RawSpeculation};
 use foretoken_server::request::Stats;
+use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
+use tokio::runtime::Runtime;
 
 /// Measures what drafting is worth.
 #[derive(Parser)]
@@ -41,6 +44,12 @@ struct Options {
     /// Those to answer at
     #[arg(long, value_delimiter = ',', default_value = "0,1")]
     temperatures: Vec<f32>,
+    /// Questions that are answered at once, for tokens per second
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    batches: Vec<usize>,
+    /// Leave out tokens per second
+    #[arg(long)]
+    acceptance_only: bool,
     #[command(flatten)]
     engine: EngineOptions,
     /// What cargo says to every bench
@@ -60,88 +69,169 @@ struct Setting {
     drafter: String,
     /// Nodes that are always verified; none leaves it to the server's defaults.
     budget: Option<u32>,
-    temperature: f32,
+    /// Questions at once.
+    batch: usize,
+}
+
+/// What came of it.
+#[derive(Clone, Default)]
+struct Total {
+    stats: Stats,
+    decode: Duration,
+}
+
+impl Total {
+    /// Takes in answers that were given at once: they took as long as the slowest of them, behind the prompts.
+    fn add(&mut self, answers: &[Stats]) {
+        for answer in answers {
+            self.stats.num_drafts += answer.num_drafts;
+            self.stats.num_accepted_tokens += answer.num_accepted_tokens;
+            self.stats.num_decode_tokens += answer.num_decode_tokens;
+        }
+        self.decode += (answers.iter().map(|answer| answer.decode).max()).unwrap_or_default();
+    }
+
+    fn tokens_per_second(&self) -> f64 {
+        self.stats.num_decode_tokens as f64 / self.decode.as_secs_f64().max(1e-9)
+    }
+}
+
+/// A server, and what it is asked.
+struct Bench {
+    options: Options,
+    settings: Vec<Setting>,
+    frontend: Arc<Frontend>,
+    runtime: Runtime,
+    progress: ProgressBar,
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let mut options = Options::parse();
+    if options.acceptance_only {
+        options.batches.clear();
+    }
     let grants = Grants {
-        max_num_queued: 1,
+        max_num_queued: options.batches.iter().copied().max().unwrap_or(1),
         ..Grants::default()
     };
-    let frontend = launch(&options.engine, grants, Pricing::Measured)?.frontend;
-    let num_settings = settings(&options, 0.0).len() * options.temperatures.len();
-    let num_answers = options.workloads.len() * options.questions * num_settings;
-    let progress = ProgressBar::new(num_answers as u64).with_style(ProgressStyle::with_template(
-        "{bar:40} {pos}/{len} {msg} (ends in {eta})",
-    )?);
-    let mut table = String::new();
-    for workload in &options.workloads {
-        let questions = questions(workload, options.questions)?;
-        for &temperature in &options.temperatures {
-            progress.set_message(format!("{workload}, T = {temperature}"));
-            let settings = settings(&options, temperature);
-            let mut totals = vec![Stats::default(); settings.len()];
-            // Setting by setting within a question, so that a slow minute of the machine slows all of them.
-            for (seed, question) in (0..).zip(&questions) {
-                for (setting, total) in settings.iter().zip(&mut totals) {
-                    let request = request(question, seed, options.tokens, setting);
-                    add(total, runtime.block_on(answer(&frontend, request))?);
-                    progress.inc(1);
-                }
-            }
-            let by_default = 1 + options.drafters.len();
-            table += &row(workload, temperature, totals.split_at(by_default));
+    let settings = settings(&options);
+    let num_lines = options.workloads.len() * options.temperatures.len();
+    let num_answers = num_lines * options.questions * settings.len();
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} (ends in {eta})")?;
+    let bench = Bench {
+        frontend: launch(&options.engine, grants, Pricing::Measured)?.frontend,
+        runtime: tokio::runtime::Builder::new_current_thread().build()?,
+        progress: ProgressBar::new(num_answers as u64).with_style(style),
+        options,
+        settings,
+    };
+    let mut table = header(&bench.settings);
+    for workload in &bench.options.workloads {
+        let questions = questions(workload, bench.options.questions)?;
+        for &temperature in &bench.options.temperatures {
+            let message = format!("{workload}, T = {temperature}");
+            bench.progress.set_message(message);
+            let totals = bench.totals(&questions, temperature)?;
+            table += &row(workload, temperature, &bench.settings, &totals);
         }
     }
-    progress.finish_and_clear();
-    print!("{}{table}", header(&options));
+    bench.progress.finish_and_clear();
+    print!("{table}");
     Ok(())
 }
 
-/// Plain decoding, then each drafter by the server's defaults, then each at each fixed budget.
-fn settings(options: &Options, temperature: f32) -> Vec<Setting> {
-    let setting = |drafter: &str, budget| Setting {
-        drafter: drafter.to_owned(),
-        budget,
-        temperature,
-    };
-    let drafters = || options.drafters.iter();
-    let by_default = drafters().map(|drafter| setting(drafter, None));
-    let fixed = drafters().flat_map(|drafter| {
-        let budgets = options.budgets.iter();
-        budgets.map(move |&budget| setting(drafter, Some(budget)))
-    });
-    let plain = setting("none", None);
-    [plain].into_iter().chain(by_default).chain(fixed).collect()
+impl Bench {
+    /// What comes of each setting.
+    fn totals(&self, questions: &[String], temperature: f32) -> Result<Vec<Total>> {
+        let mut totals = vec![Total::default(); self.settings.len()];
+        let most = self.settings.iter().map(|setting| setting.batch).max();
+        let most = most.unwrap_or(1);
+        // Setting by setting within a few questions, so that a slow minute of the machine slows all of them.
+        for (seed, questions) in (0..).step_by(most).zip(questions.chunks(most)) {
+            for (setting, total) in self.settings.iter().zip(&mut totals) {
+                let seeds = (seed..).step_by(setting.batch);
+                for (seed, questions) in seeds.zip(questions.chunks(setting.batch)) {
+                    total.add(&self.answers(seed, questions, temperature, setting)?);
+                    self.progress.inc(questions.len() as u64);
+                }
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Answers to questions that are asked at once.
+    fn answers(
+        &self,
+        first_seed: u64,
+        questions: &[String],
+        temperature: f32,
+        setting: &Setting,
+    ) -> Result<Vec<Stats>> {
+        let answers = (first_seed..).zip(questions).map(async |(seed, question)| {
+            let sampling = RawSampling {
+                temperature: Some(temperature),
+                top_p: Some(1.0),
+                seed: Some(seed),
+                ..RawSampling::default()
+            };
+            let request = request(question, sampling, self.options.tokens, setting);
+            anyhow::Ok(self.frontend.admit(request).await?.collect().await?.stats)
+        });
+        self.runtime.block_on(try_join_all(answers))
+    }
 }
 
-/// A line of the table out of the totals of `settings`, those by the server's defaults and the others.
-fn row(workload: &str, temperature: f32, (by_default, fixed): (&[Stats], &[Stats])) -> String {
-    let plain = speed(&by_default[0]);
+/// Each drafter at each fixed budget; then, at each batch, plain decoding and each drafter by the server's defaults.
+fn settings(options: &Options) -> Vec<Setting> {
+    let setting = |drafter: &str, budget, batch| Setting {
+        drafter: drafter.to_owned(),
+        budget,
+        batch,
+    };
+    let drafters = || options.drafters.iter();
+    let fixed = drafters().flat_map(|drafter| {
+        let budgets = options.budgets.iter();
+        budgets.map(move |&budget| setting(drafter, Some(budget), 1))
+    });
+    let by_default = options.batches.iter().flat_map(|&batch| {
+        let drafters = drafters().map(move |drafter| setting(drafter, None, batch));
+        [setting(NONE, None, batch)].into_iter().chain(drafters)
+    });
+    fixed.chain(by_default).collect()
+}
+
+const NONE: &str = "none";
+
+/// A line of the table: acceptance lengths, then tokens per second, beside those of plain decoding of the same batch.
+fn row(workload: &str, temperature: f32, settings: &[Setting], totals: &[Total]) -> String {
     let mut row = format!("| {workload} | {temperature} |");
-    for total in fixed {
-        row += &format!(" {:.2} |", total.mean_acceptance_length());
-    }
-    row += &format!(" {plain:.0} |");
-    for total in &by_default[1..] {
-        row += &format!(" {:.0} ({:.2}×) |", speed(total), speed(total) / plain);
+    let mut plain = 0.0;
+    for (setting, total) in settings.iter().zip(totals) {
+        let speed = total.tokens_per_second();
+        if setting.budget.is_some() {
+            row += &format!(" {:.2} |", total.stats.mean_acceptance_length());
+        } else if setting.drafter == NONE {
+            plain = speed;
+            row += &format!(" {plain:.0} |");
+        } else {
+            row += &format!(" {:.2} |", speed / plain);
+        }
     }
     row + "\n"
 }
 
-fn header(options: &Options) -> String {
-    let (drafters, budgets) = (&options.drafters, &options.budgets);
-    let rule = " --: |".repeat(drafters.len() * (budgets.len() + 1) + 2);
-    let column = |drafter, budget| format!(" {drafter} {budget} |");
-    let budgets: String = (drafters.iter())
-        .flat_map(|drafter| budgets.iter().map(move |budget| column(drafter, budget)))
-        .collect();
-    let speeds: String = (drafters.iter())
-        .map(|drafter| format!(" {drafter}, tok/s |"))
-        .collect();
-    format!("| workload | T |{budgets} none, tok/s |{speeds}\n| --- |{rule}\n")
+fn header(settings: &[Setting]) -> String {
+    let rule = " --: |".repeat(settings.len() + 1);
+    let column = |setting: &Setting| {
+        let Setting { drafter, batch, .. } = setting;
+        match setting.budget {
+            Some(budget) => format!(" {drafter} {budget} |"),
+            None if drafter == NONE => format!(" {batch}: none, tok/s |"),
+            None => format!(" {batch}: {drafter}, times |"),
+        }
+    };
+    let columns: String = settings.iter().map(column).collect();
+    format!("| workload | T |{columns}\n| --- |{rule}\n")
 }
 
 /// The first turns of a workload's first questions.
@@ -167,16 +257,16 @@ fn questions(workload: &str, count: usize) -> Result<Vec<String>> {
         .collect()
 }
 
-fn request(question: &str, seed: u64, tokens: u32, setting: &Setting) -> RawRequest {
+fn request(
+    question: &str,
+    sampling: RawSampling,
+    max_tokens: u32,
+    setting: &Setting,
+) -> RawRequest {
     RawRequest {
         prompt: Prompt::Chat(vec![Message::new("user", question)]),
-        sampling: RawSampling {
-            temperature: Some(setting.temperature),
-            top_p: Some(1.0),
-            seed: Some(seed),
-            ..RawSampling::default()
-        },
-        max_tokens: Some(tokens),
+        sampling,
+        max_tokens: Some(max_tokens),
         speculation: RawSpeculation {
             drafter: Some(setting.drafter.clone()),
             max_draft_tokens: setting.budget,
@@ -185,20 +275,4 @@ fn request(question: &str, seed: u64, tokens: u32, setting: &Setting) -> RawRequ
         },
         ..RawRequest::default()
     }
-}
-
-async fn answer(frontend: &Arc<Frontend>, request: RawRequest) -> Result<Stats> {
-    Ok(frontend.admit(request).await?.collect().await?.stats)
-}
-
-fn add(total: &mut Stats, stats: Stats) {
-    total.num_drafts += stats.num_drafts;
-    total.num_accepted_tokens += stats.num_accepted_tokens;
-    total.num_decode_tokens += stats.num_decode_tokens;
-    total.decode += stats.decode;
-}
-
-/// Tokens per second behind the prompt.
-fn speed(stats: &Stats) -> f64 {
-    stats.decode_speed().unwrap_or_default()
 }

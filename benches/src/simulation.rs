@@ -192,8 +192,8 @@ impl Simulation {
         let step = self.plan();
         let asked: Vec<usize> = match &mut self.policy {
             Policy::Fixed(num) => vec![*num; step.candidates.len()],
-            Policy::Budget(budget) => (step.candidates.iter())
-                .map(|candidate| budget.ask(candidate))
+            Policy::Budget(budget) => (budget.ask(&step).iter())
+                .map(|asked| asked.num_draft_tokens)
                 .collect(),
         };
         let mut trees: Vec<DraftTree> = (0..asked.len())

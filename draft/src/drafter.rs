@@ -69,6 +69,8 @@ pub struct Context<'a> {
     pub max_draft_tokens: usize,
     /// Levels below the root that may be proposed.
     pub max_draft_depth: usize,
+    /// What drafting costs here.
+    pub costs: Costs,
     /// What else its request states.
     pub hints: Hints<'a>,
 }
@@ -78,6 +80,15 @@ impl Context<'_> {
     pub fn root(&self) -> Token {
         self.tokens[self.tokens.len() - 1]
     }
+}
+
+/// What drafting costs, in tokens that would come in the same time without it. Nothing, where it is not to be regarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Costs {
+    /// A level of a tree that takes a forward of the drafter's own.
+    pub level: f32,
+    /// A node that is verified.
+    pub node: f32,
 }
 
 /// What a request states that may help to guess. Without any, drafters go by the tokens alone.

@@ -7,9 +7,10 @@ use std::ops::Range;
 use candle_core::Result;
 use foretoken_model::Token;
 
-use crate::drafter::Context;
+use crate::drafter::{Context, Costs};
+use crate::parallel::for_each_job;
 use crate::tree::{DraftTree, Node};
-use guesser::Guesser;
+use guesser::{Guesser, Scratch};
 
 /// Less likely nodes are not drafted: no budget pays for them.
 const MIN_SURVIVAL: f32 = 5e-4;
@@ -17,6 +18,9 @@ const MIN_SURVIVAL: f32 = 5e-4;
 /// A level that promises fewer tokens than this, even if all its nodes' best children were sure, is not computed: it
 /// takes a forward.
 const MIN_HOPE: f32 = 0.1;
+
+/// Of the nodes that are reached, so many are followed by their likeliest child.
+const FOLLOWED: f32 = 0.7;
 
 /// Nodes of a level that are expanded, at most.
 const MAX_WIDTH: usize = 10;
@@ -67,27 +71,43 @@ pub(crate) struct Frontier<'a> {
     pub(crate) nodes: Range<Node>,
 }
 
-/// Takes the logits after a node: `(row, logits)`, rows rising, counted over the nodes of all frontiers. `[vocab]`
-pub(crate) type Look<'a> = dyn FnMut(usize, &[f32]) + 'a;
+/// Takes the logits after each node of all frontiers, in order. `[nodes][draft vocab]`
+pub(crate) type Look<'a> = dyn FnMut(&[&[f32]]) + 'a;
 
-/// Grows one tree per context, in order, in the name of `source`.
+/// How trees are grown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner<'a> {
+    /// In whose name.
+    pub(crate) source: &'static str,
+    /// Which nodes are expanded.
+    pub(crate) shape: Shape,
+    /// The tokens that logits are of, if not all.
+    pub(crate) draft_vocab: Option<&'a [Token]>,
+}
+
+/// Grows one tree per context, in order.
 ///
 /// `num_levels` says for each how many levels its tree may have at most, beside its context's own limit; at 0 nothing is
 /// computed and the root stands alone. `compute` is asked once a level: it computes the nodes of the frontiers, which
 /// are those of all contexts that still grow, and shows the logits after each.
 pub(crate) fn grow(
     contexts: &[Context<'_>],
-    source: &'static str,
-    shape: Shape,
+    manner: Manner<'_>,
     num_levels: &[usize],
     mut compute: impl FnMut(&[Frontier<'_>], &mut Look<'_>) -> Result<()>,
 ) -> Result<Vec<DraftTree>> {
+    let Manner {
+        source,
+        shape,
+        draft_vocab,
+    } = manner;
     let mut saplings: Vec<Sapling<'_>> = (contexts.iter().zip(num_levels))
         .map(|(context, &num_levels)| Sapling::new(context, source, shape, num_levels))
         .collect();
-    let mut guessers: Vec<Guesser<'_>> = (contexts.iter())
-        .map(|context| Guesser::new(context.sampling, source))
+    let guessers: Vec<Guesser<'_>> = (contexts.iter())
+        .map(|context| Guesser::new(context.sampling, source, draft_vocab))
         .collect();
+    let mut scratches = Vec::new();
     loop {
         let frontiers: Vec<Frontier<'_>> = (saplings.iter().enumerate())
             .filter_map(|(index, sapling)| sapling.frontier(index))
@@ -95,13 +115,18 @@ pub(crate) fn grow(
         if frontiers.is_empty() {
             break;
         }
-        let rows: Vec<(usize, Node)> = (saplings.iter().enumerate())
-            .flat_map(|(index, sapling)| sapling.nodes.clone().map(move |node| (index, node)))
-            .collect();
+        let nodes = (saplings.iter().enumerate())
+            .flat_map(|(index, sapling)| sapling.nodes.clone().map(move |node| (index, node)));
         let mut level = vec![Vec::new(); saplings.len()];
-        compute(&frontiers, &mut |row, logits| {
-            if let Some(&(index, node)) = rows.get(row) {
-                saplings[index].read(node, logits, &mut guessers[index], &mut level[index]);
+        compute(&frontiers, &mut |logits| {
+            let mut rows: Vec<_> = nodes.clone().zip(logits).collect();
+            let read = |&mut ((index, node), logits): &mut ((usize, Node), &&[f32]),
+                        scratch: &mut Scratch| {
+                let guesses = saplings[index].read(node, logits, &guessers[index], scratch);
+                (index, guesses)
+            };
+            for (index, guesses) in for_each_job(&mut rows, &mut scratches, read) {
+                level[index].extend(guesses);
             }
         })?;
         for (sapling, guesses) in saplings.iter_mut().zip(level) {
@@ -177,13 +202,19 @@ impl<'a> Sapling<'a> {
         }
     }
 
-    /// Adds the guesses at what follows a node.
-    fn read(&self, node: Node, logits: &[f32], guesser: &mut Guesser<'_>, level: &mut Vec<Guess>) {
+    /// The guesses at what follows a node.
+    fn read(
+        &self,
+        node: Node,
+        logits: &[f32],
+        guesser: &Guesser<'_>,
+        scratch: &mut Scratch,
+    ) -> Vec<Guess> {
         let (reached, depth) = (self.tree.survival()[node], self.tree.depth(node));
         let place = node - self.nodes.start;
         let position = self.context.tokens.len() + depth;
         let floor = self.floor();
-        let children = guesser.guess(logits, position);
+        let children = guesser.guess(logits, position, scratch);
         let children = (children.iter())
             .take(self.shape.num_children(depth, place))
             .map(|child| Guess {
@@ -192,7 +223,7 @@ impl<'a> Sapling<'a> {
                 survival: reached * child.chance,
                 expanded: None,
             });
-        level.extend(children.filter(|guess| guess.survival >= floor));
+        children.filter(|guess| guess.survival >= floor).collect()
     }
 
     /// Takes a level's guesses in, and decides which of them are expanded next.
@@ -210,8 +241,8 @@ impl<'a> Sapling<'a> {
     }
 
     fn expand(&mut self) {
-        let level = std::mem::replace(&mut self.nodes, 0..0);
-        let depth = self.tree.depth(level.start) + 1;
+        let parents = std::mem::replace(&mut self.nodes, 0..0);
+        let depth = self.tree.depth(parents.start) + 1;
         if depth >= self.max_depth {
             return;
         }
@@ -220,11 +251,13 @@ impl<'a> Sapling<'a> {
         let width = width.min(DraftTree::MAX_NODES - first);
         let floor = self.floor();
         let best: Vec<&mut Guess> = (self.pool.iter_mut())
-            .filter(|guess| level.contains(&guess.parent) && guess.survival > floor)
+            .filter(|guess| parents.contains(&guess.parent) && guess.survival > floor)
             .take(width)
             .collect();
+        let Costs { level, node } = self.context.costs;
         let hope: f32 = best.iter().map(|guess| guess.survival).sum();
-        if self.shape == Shape::Dynamic && hope < MIN_HOPE {
+        let gains = (best.iter()).map(|guess| (FOLLOWED * guess.survival - node).max(0.0));
+        if self.shape == Shape::Dynamic && (hope < MIN_HOPE || gains.sum::<f32>() < level) {
             return;
         }
         for guess in best {

@@ -28,7 +28,7 @@ pub mod trigram;
 pub use accept::{Accepted, accept};
 pub use auto::Auto;
 pub use chimera::Chimera;
-pub use drafter::{Context, Drafter, Finished, Hints, Verified, VerifiedRows};
+pub use drafter::{Context, Costs, Drafter, Finished, Hints, Verified, VerifiedRows};
 pub use file_head::{FileError, Vocabulary};
 pub use grow::Shape;
 pub use infini::Infini;

@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::drafter::Hints;
+    use crate::drafter::{Costs, Hints};
 
     fn make(
         maker: &mut Maker,
@@ -108,6 +108,7 @@ mod tests {
             sampling: &SamplingParams::greedy(),
             max_draft_tokens,
             max_draft_depth,
+            costs: Costs::default(),
             hints: Hints::default(),
         };
         maker.make(&context, guess)

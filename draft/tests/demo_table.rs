@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use foretoken_draft::trigram::StaticTable;
-use foretoken_draft::{Context, Drafter, Hints, Trigram};
+use foretoken_draft::{Context, Costs, Drafter, Hints, Trigram};
 use foretoken_model::{BlockTable, Config, ModelSource, SamplingParams, SeqId, Tokenizer};
 
 #[test]
@@ -26,6 +26,7 @@ fn the_carried_table_is_the_carried_models() {
         sampling: &SamplingParams::greedy(),
         max_draft_tokens: 8,
         max_draft_depth: 8,
+        costs: Costs::default(),
         hints: Hints::default(),
     };
     let tree = trigram.propose(&[context]).unwrap().remove(0);

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use foretoken_draft::infini::{Corpus, SuffixArrayBuilder};
 use foretoken_draft::trigram::{Pruning, StaticTable, TableBuilder};
-use foretoken_draft::{Context, DraftTree, Drafter, Hints, Infini, Trigram};
+use foretoken_draft::{Context, Costs, DraftTree, Drafter, Hints, Infini, Trigram};
 use foretoken_model::{BlockTable, SamplingParams, SeqId, Token};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -152,6 +152,7 @@ fn assert_drafts_well(drafter: &mut dyn Drafter, vocab_size: usize) {
                 sampling: &sampling,
                 max_draft_tokens: 63,
                 max_draft_depth: 12,
+                costs: Costs::default(),
                 hints: Hints::default(),
             };
             let tree = drafter.propose(&[context]).unwrap().remove(0);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor};
 use parking_lot::RwLockReadGuard;
 
-/// LogitRows of every token, row by row, in float32, where they were computed.
+/// Scores of every token, row by row, in float32, where they were computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Logits<'a> {
     buffer: &'a Tensor, // [at least num_rows, vocab], contiguous
@@ -73,6 +73,11 @@ impl LogitRows<'_> {
     /// Rows that were read.
     pub fn num_rows(&self) -> usize {
         self.num_rows
+    }
+
+    /// All that were read. `[rows][vocab]`
+    pub fn rows(&self) -> Vec<&[f32]> {
+        (0..self.num_rows).map(|row| self.row(row)).collect()
     }
 
     /// One row's, counted from the first that was read. `[vocab]`

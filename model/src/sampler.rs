@@ -130,7 +130,9 @@ impl Sampler {
         }
     }
 
-    fn draw(&self, logits: &[f32], position: usize) -> Token {
+    /// Draws the token that stands at `position` from logits as they are: without bias and penalties, and nothing is
+    /// remembered.
+    pub fn draw(&self, logits: &[f32], position: usize) -> Token {
         let likeliest = best(logits);
         if self.params.is_greedy() {
             return likeliest.token;

@@ -2,7 +2,7 @@ use foretoken_model::{BlockTable, SamplingParams, Token};
 use proptest::prelude::*;
 
 use super::*;
-use crate::drafter::Hints;
+use crate::drafter::{Costs, Hints};
 use crate::infini::tests::infini;
 use crate::lookup::PREDICTION;
 
@@ -33,6 +33,7 @@ fn sampled(
         },
         max_draft_tokens: num_drafts,
         max_draft_depth: num_drafts,
+        costs: Costs::default(),
         hints,
     };
     auto.propose(&[context]).unwrap().remove(0)

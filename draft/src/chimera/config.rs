@@ -192,9 +192,12 @@ impl ChimeraConfig {
     }
 }
 
+/// How heads' names begin.
+pub(super) const HEADS: &str = "heads.";
+
 /// A head's name.
 pub(super) fn head(k: usize) -> String {
-    format!("heads.{k}.weight")
+    format!("{HEADS}{k}.weight")
 }
 
 fn unsupported(

@@ -84,15 +84,24 @@ impl Network {
         self.weights.draft_vocab.clone()
     }
 
-    /// Writes keys and values of rows that the target has computed. `hidden`: `[rows, hidden]`
-    pub(super) fn read(&mut self, batch: &Batch, hidden: &Tensor, cache: &Tensor) -> Result<()> {
-        let num_rows = batch.num_rows();
+    /// Writes keys and values of rows that the target has computed.
+    ///
+    /// `hidden`: `[rows, hidden]`; `positions`, `slots`: `[rows]`.
+    pub(super) fn read(
+        &mut self,
+        hidden: &Tensor,
+        positions: &[usize],
+        slots: &[u32],
+        cache: &Tensor,
+    ) -> Result<()> {
+        let num_rows = slots.len();
         let normed = self.buffers.normed.rows(num_rows)?;
         let kv = self.buffers.context_kv.rows(num_rows)?;
         self.norm(hidden, &self.weights.context_norm, &normed)?;
         self.weights.context_kv.forward(&normed, &kv)?;
-        self.rotate(&kv, batch, self.config.num_key_value_heads)?;
-        write_kv(cache, &kv, batch.paging())
+        let num_heads = self.config.num_key_value_heads;
+        rotate(&kv, &self.cos, &self.sin, positions, num_heads)?;
+        write_kv(cache, &kv, slots)
     }
 
     /// LogitRows of what may follow each node; the nodes' keys and values go into the cache. `[rows, draft vocab]`
@@ -129,7 +138,7 @@ impl Network {
         self.norm(x, &self.weights.attention_norm, &normed)?;
         self.weights.qkv.forward(&normed, &qkv)?;
         let num_heads = self.config.num_attention_heads + self.config.num_key_value_heads;
-        self.rotate(&qkv, batch, num_heads)?;
+        rotate(&qkv, &self.cos, &self.sin, batch.paging(), num_heads)?;
         let kv = qkv.narrow(1, q_width, 2 * kv_width)?;
         write_kv(cache, &kv, batch.paging())?;
         let (q, head_dim) = (qkv.narrow(1, 0, q_width)?, self.config.head_dim);
@@ -168,10 +177,6 @@ impl Network {
         add(x, &level.states)?;
         add(x, &added)?;
         lm_head.forward(x, &logits)
-    }
-
-    fn rotate(&self, heads: &Tensor, batch: &Batch, num_heads: usize) -> Result<()> {
-        rotate(heads, &self.cos, &self.sin, batch.paging(), num_heads)
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor, y: &Tensor) -> Result<()> {

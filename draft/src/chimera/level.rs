@@ -1,59 +1,11 @@
 //! What the network is given: a level of draft trees, over what the latest forward left of their sequences.
 
-use candle_core::{Result, Tensor};
-use foretoken_model::{Batch, SeqId, SequenceRows, Token};
+use candle_core::{Result, Tensor, bail};
+use foretoken_model::{Batch, SequenceRows, Token};
 
-use crate::drafter::{Context, Verified};
+use super::unread::Latest;
 use crate::grow::Frontier;
 use crate::tree::{DraftTree, Node};
-
-/// What the latest target forward left. Whoever proposes was in it: a sequence that decodes runs in every step.
-#[derive(Debug)]
-pub(super) struct Latest {
-    block_size: usize,
-    /// By row of `states`: whose last computed token it is, and its position; none if that has been forgotten.
-    rows: Vec<Option<(SeqId, usize)>>,
-    states: Tensor, // [sequences, hidden]
-}
-
-impl Latest {
-    /// Copies the hidden row of each sequence's last token that is kept.
-    pub(super) fn new(verified: &Verified<'_>) -> Result<Self> {
-        let Verified {
-            batch,
-            rows,
-            hidden,
-        } = *verified;
-        let last: Vec<u32> = rows.iter().map(|rows| rows.last_kept as u32).collect();
-        let last = Tensor::from_vec(last, rows.len(), hidden.device())?;
-        let positions = &batch.paging().positions;
-        let row = rows
-            .iter()
-            .map(|rows| Some((rows.seq, positions[rows.last_kept])));
-        Ok(Self {
-            block_size: batch.paging().block_size,
-            rows: row.collect(),
-            states: hidden.index_select(&last, 0)?,
-        })
-    }
-
-    /// The cache does not hold the sequence any more.
-    pub(super) fn forget(&mut self, seq: SeqId) {
-        for row in &mut self.rows {
-            if row.is_some_and(|(other, _)| other == seq) {
-                *row = None;
-            }
-        }
-    }
-
-    /// The row of the state before a sequence's root, if all before the root is computed.
-    pub(super) fn find(&self, context: &Context<'_>) -> Option<u32> {
-        let before_root = context.tokens.len().checked_sub(2)?;
-        let wanted = Some((context.seq, before_root));
-        let row = self.rows.iter().position(|&row| row == wanted)?;
-        Some(row as u32)
-    }
-}
 
 /// One level of the draft trees of some sequences.
 #[derive(Debug)]
@@ -87,11 +39,14 @@ impl Level {
             rows.extend(std::iter::repeat_n(state, nodes.len()).flatten());
             trigrams.extend(nodes.map(|node| trigram(frontier, node)));
         }
-        let rows = Tensor::from_vec(rows, batch.num_rows(), latest.states.device())?;
+        let Some(known) = &latest.states else {
+            bail!("no state is known");
+        };
+        let rows = Tensor::from_vec(rows, batch.num_rows(), known.device())?;
         Ok(Self {
             batch,
             trigrams,
-            states: latest.states.index_select(&rows, 0)?,
+            states: known.index_select(&rows, 0)?,
             depth,
         })
     }

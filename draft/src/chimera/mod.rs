@@ -1,8 +1,8 @@
 //! `chimera`: a trigram encoder, a full-context encoder and residual heads on the frozen target.
 //!
 //! Zeng et al., arXiv 2402.15758 (Chimera), and BDMA 8(4), 2025 (ResDecode). The full-context encoder's keys and values
-//! are a layer of the engine's cache: those of committed tokens come from the target's hidden rows, those of a tree that
-//! grows stand behind them until the tree is verified.
+//! are a layer of the engine's cache: those of committed tokens come from the target's hidden rows, computed when the
+//! network drafts next; those of a tree that grows stand behind them until the tree is verified.
 
 mod buffers;
 mod config;
@@ -12,17 +12,19 @@ mod projections;
 #[cfg(test)]
 mod tests;
 pub mod train;
+mod unread;
 mod weights;
 
-use candle_core::Result;
-use foretoken_model::{KvCache, KvShape, Llama, ModelSource, SeqId, Token};
+use candle_core::{Result, bail};
+use foretoken_model::{KvCache, KvShape, Llama, ModelSource, SeqId};
 
 use crate::drafter::{Context, Drafter, Verified};
-use crate::grow::{Shape, grow};
+use crate::grow::{Manner, Shape, grow};
 use crate::tree::DraftTree;
 pub use config::{ChimeraConfig, ConfigError, Form};
 use forward::Network;
-use level::{Latest, Level};
+use level::Level;
+use unread::Unread;
 pub use weights::ChimeraError;
 
 /// Its name on flags, wires and metrics.
@@ -34,9 +36,7 @@ pub struct Chimera {
     network: Network,
     shape: Shape,
     cache: Option<KvCache>,
-    latest: Option<Latest>,
-    /// A row of scores of the whole vocabulary, where only a part can be drafted.
-    whole: Vec<f32>,
+    unread: Unread,
 }
 
 impl Chimera {
@@ -46,17 +46,11 @@ impl Chimera {
         target: &Llama,
         shape: Shape,
     ) -> std::result::Result<Self, ChimeraError> {
-        let network = Network::load(source, target)?;
-        let whole = match network.draft_vocab() {
-            Some(_) => vec![f32::NEG_INFINITY; target.config().vocab_size],
-            None => Vec::new(),
-        };
         Ok(Self {
-            network,
+            network: Network::load(source, target)?,
             shape,
             cache: None,
-            latest: None,
-            whole,
+            unread: Unread::default(),
         })
     }
 }
@@ -83,13 +77,12 @@ impl Drafter for Chimera {
     }
 
     fn propose(&mut self, contexts: &[Context<'_>]) -> Result<Vec<DraftTree>> {
-        let (Some(cache), Some(latest)) = (&self.cache, &self.latest) else {
-            let alone = contexts
-                .iter()
-                .map(|context| DraftTree::new(context.root()));
-            return Ok(alone.collect());
+        let Some(cache) = &self.cache else {
+            bail!("the network has no layers in the cache");
         };
-        let (network, whole) = (&mut self.network, &mut self.whole);
+        let network = &mut self.network;
+        self.unread.read(network, cache.layer(0))?;
+        let latest = self.unread.latest();
         let states: Vec<Option<u32>> = (contexts.iter())
             .map(|context| latest.find(context))
             .collect();
@@ -97,48 +90,28 @@ impl Drafter for Chimera {
             .map(|state| state.map_or(0, |_| usize::MAX))
             .collect();
         let draft_vocab = network.draft_vocab();
-        grow(
-            contexts,
-            NAME,
-            self.shape,
-            &num_levels,
-            |frontiers, look| {
-                let level = Level::new(frontiers, latest, &states)?;
-                let scores = network.compute(&level, cache.layer(0))?;
-                for row in 0..level.batch.num_rows() {
-                    let scores = scores.row(row);
-                    match &draft_vocab {
-                        None => look(row, scores),
-                        Some(tokens) => look(row, spread(scores, tokens, whole)),
-                    }
-                }
-                Ok(())
-            },
-        )
+        let manner = Manner {
+            source: NAME,
+            shape: self.shape,
+            draft_vocab: draft_vocab.as_deref(),
+        };
+        grow(contexts, manner, &num_levels, |frontiers, look| {
+            let level = Level::new(frontiers, latest, &states)?;
+            let scores = network.compute(&level, cache.layer(0))?;
+            look(&scores.rows());
+            Ok(())
+        })
     }
 
     fn observe(&mut self, verified: &Verified<'_>) -> Result<()> {
         let Some(cache) = &self.cache else {
             return Ok(());
         };
-        self.latest = None;
-        let layer = cache.layer(0);
-        self.network.read(verified.batch, verified.hidden, layer)?;
-        self.latest = Some(Latest::new(verified)?);
-        Ok(())
+        self.unread
+            .push(verified, &mut self.network, cache.layer(0))
     }
 
     fn forget(&mut self, seq: SeqId) {
-        if let Some(latest) = &mut self.latest {
-            latest.forget(seq);
-        }
+        self.unread.forget(seq);
     }
-}
-
-/// Shows a row of scores of the draft vocabulary as one of the whole: other tokens cannot be.
-fn spread<'a>(scores: &[f32], draft_vocab: &[Token], whole: &'a mut [f32]) -> &'a [f32] {
-    for (&token, &score) in draft_vocab.iter().zip(scores) {
-        whole[token as usize] = score;
-    }
-    whole
 }

@@ -103,7 +103,8 @@ impl Weights {
     }
 }
 
-const DRAFT_VOCAB: &str = "draft_vocab";
+/// The list of tokens that can be drafted.
+pub(super) const DRAFT_VOCAB: &str = "draft_vocab";
 const K_PROJ: &str = "layer.k_proj.weight";
 const V_PROJ: &str = "layer.v_proj.weight";
 

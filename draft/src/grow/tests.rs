@@ -1,7 +1,7 @@
 use foretoken_model::{BlockTable, Sampler, SamplingParams, SeqId, Token};
 
 use super::*;
-use crate::drafter::Hints;
+use crate::drafter::{Costs, Hints};
 
 const VOCAB: Token = 40;
 
@@ -18,6 +18,7 @@ fn context<'a>(
         sampling,
         max_draft_tokens,
         max_draft_depth,
+        costs: Costs::default(),
         hints: Hints::default(),
     }
 }
@@ -41,8 +42,7 @@ fn grown(
     let mut forwards = Vec::new();
     let trees = grow(
         contexts,
-        "test",
-        shape,
+        manner(shape),
         &vec![usize::MAX; contexts.len()],
         |frontiers, look| {
             let nodes = frontiers.iter().flat_map(|frontier| {
@@ -51,14 +51,24 @@ fn grown(
                     .clone()
                     .map(move |node| (frontier.tree, node))
             });
-            for (row, (tree, node)) in nodes.clone().enumerate() {
-                look(row, &logits(&branch(tree, node)));
-            }
+            let rows = nodes
+                .clone()
+                .map(|(tree, node)| logits(&branch(tree, node)));
+            let rows: Vec<Vec<f32>> = rows.collect();
+            look(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
             forwards.push(nodes.count());
             Ok(())
         },
     );
     (trees.unwrap(), forwards)
+}
+
+fn manner(shape: Shape) -> Manner<'static> {
+    Manner {
+        source: "test",
+        shape,
+        draft_vocab: None,
+    }
 }
 
 /// Logits by a hash of the branch.
@@ -248,7 +258,58 @@ fn a_network_that_fails_is_heard_and_one_that_is_not_asked_is_not() {
     let greedy = SamplingParams::greedy();
     let contexts = [context(&[5], &greedy, 8, 2)];
     let fails = |_: &[Frontier<'_>], _: &mut Look<'_>| candle_core::bail!("no");
-    assert!(grow(&contexts, "test", Shape::Dynamic, &[3], fails).is_err());
-    let trees = grow(&contexts, "test", Shape::Dynamic, &[0], fails).unwrap();
+    let manner = manner(Shape::Dynamic);
+    assert!(grow(&contexts, manner, &[3], fails).is_err());
+    let trees = grow(&contexts, manner, &[0], fails).unwrap();
     assert_eq!(trees, [DraftTree::new(5)]);
+}
+
+#[test]
+fn a_level_that_costs_more_than_it_brings_is_not_computed() {
+    let chances = |_: &[Token]| [0.8_f32, 0.2].map(f32::ln).to_vec();
+    let greedy = SamplingParams::greedy();
+    // The best branch survives with 0.8, 0.64, 0.51, 0.41, ..; what follows it promises 0.56, 0.45, 0.36, 0.29, ..
+    let cases = [(0.0, 0.0, 3), (0.3, 0.0, 3), (0.4, 0.1, 2), (0.6, 0.0, 1)];
+    for (level, node, num_levels) in cases {
+        let context = Context {
+            costs: Costs { level, node },
+            ..context(&[5, 9], &greedy, 3, 63)
+        };
+        let (trees, forwards) = grown(&[context], Shape::Dynamic, chances);
+        let most = [1; 3];
+        assert_eq!(forwards, most[..num_levels], "{level} {node}: {trees:?}");
+    }
+}
+
+#[test]
+fn guesses_by_a_part_of_the_tokens_are_those_by_the_whole_without_the_rest() {
+    let draft_vocab: Vec<Token> = (0..VOCAB).filter(|token| token % 3 != 0).rev().collect();
+    for temperature in [0.0, 0.8] {
+        let sampling = SamplingParams {
+            logit_bias: vec![(7, 3.0), (9, 30.0)],
+            ..at(temperature, 4)
+        };
+        let context = context(&[5, 9], &sampling, 12, 1);
+        let grown = |logits: Vec<f32>, draft_vocab| {
+            let manner = Manner {
+                draft_vocab,
+                ..manner(Shape::Dynamic)
+            };
+            let trees = grow(&[context], manner, &[3], |_, look| {
+                look(&[&logits]);
+                Ok(())
+            });
+            trees.unwrap().remove(0)
+        };
+        let whole = arbitrary(&[9]);
+        let part = draft_vocab.iter().map(|&token| whole[token as usize]);
+        let got = grown(part.collect(), Some(&draft_vocab[..]));
+        let without_rest = (0..).zip(&whole).map(|(token, &logit)| match token % 3 {
+            0 => f32::NEG_INFINITY,
+            _ => logit,
+        });
+        let want = grown(without_rest.collect(), None);
+        assert_eq!(got.tokens(), want.tokens());
+        assert!(got.num_draft_tokens() > 1);
+    }
 }

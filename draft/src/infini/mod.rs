@@ -161,7 +161,7 @@ pub(crate) mod tests {
 
     use super::corpus::tests::{file, forged};
     use super::*;
-    use crate::drafter::Hints;
+    use crate::drafter::{Costs, Hints};
 
     /// A drafter that knows documents of a vocabulary of ten tokens.
     pub(crate) fn infini(documents: &[Vec<Token>]) -> Infini {
@@ -189,6 +189,7 @@ pub(crate) mod tests {
             sampling,
             max_draft_tokens,
             max_draft_depth,
+            costs: Costs::default(),
             hints: Hints::default(),
         };
         infini.propose(&[context]).unwrap().remove(0)

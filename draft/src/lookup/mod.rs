@@ -118,7 +118,7 @@ mod tests {
     use foretoken_model::{BlockTable, SamplingParams, Token};
 
     use super::*;
-    use crate::drafter::Hints;
+    use crate::drafter::{Costs, Hints};
 
     const SEQ: SeqId = SeqId(7);
 
@@ -144,6 +144,7 @@ mod tests {
             sampling: &SamplingParams::greedy(),
             max_draft_tokens: num_drafts,
             max_draft_depth: depth,
+            costs: Costs::default(),
             hints,
         };
         lookup.propose(&[context]).unwrap().remove(0)

@@ -6,7 +6,7 @@ use candle_core::{Result, bail};
 use foretoken_model::{Activations, Batch, KvCache, KvShape, Llama, SeqId, SequenceRows, Token};
 
 use crate::drafter::{Context, Drafter, Verified};
-use crate::grow::{Frontier, Shape, grow};
+use crate::grow::{Frontier, Manner, Shape, grow};
 use crate::tree::DraftTree;
 use progress::Progress;
 
@@ -128,7 +128,12 @@ impl Drafter for ModelDrafter {
         let tasks = self.tasks(contexts);
         let prompts = self.prompts(contexts, &tasks);
         let num_levels: Vec<usize> = tasks.iter().map(|task| task.num_levels).collect();
-        let (name, block_size) = (self.name(), self.block_size);
+        let block_size = self.block_size;
+        let manner = Manner {
+            source: self.name(),
+            shape: self.shape,
+            draft_vocab: None,
+        };
         let (llama, activations) = (&self.llama, &mut self.activations);
         let Some(cache) = &mut self.cache else {
             bail!("the draft model has no layers in the cache");
@@ -136,24 +141,15 @@ impl Drafter for ModelDrafter {
         if prompts.num_rows() > 0 {
             llama.compute(&prompts, cache, activations)?;
         }
-        let trees = grow(
-            contexts,
-            name,
-            self.shape,
-            &num_levels,
-            |frontiers, look| {
-                let mut batch = Batch::new(block_size);
-                for frontier in frontiers {
-                    batch.push(rows(frontier, &tasks[frontier.index]));
-                }
-                let logits = llama.forward(&batch, cache, activations)?.logits;
-                let rows = logits.read_all()?;
-                for row in 0..rows.num_rows() {
-                    look(row, rows.row(row));
-                }
-                Ok(())
-            },
-        )?;
+        let trees = grow(contexts, manner, &num_levels, |frontiers, look| {
+            let mut batch = Batch::new(block_size);
+            for frontier in frontiers {
+                batch.push(rows(frontier, &tasks[frontier.index]));
+            }
+            let output = llama.forward(&batch, cache, activations)?;
+            look(&output.logits.read_all()?.rows());
+            Ok(())
+        })?;
         for (context, task) in contexts.iter().zip(tasks) {
             let num_tokens = task.start + task.num_rows;
             self.progress.advance(context, num_tokens);

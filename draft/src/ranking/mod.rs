@@ -69,6 +69,11 @@ impl<'a> Ranking<'a> {
         }
     }
 
+    /// True if the best token is taken.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
     /// The least chance of the drafter's own that could become one of `least` in the ranking: noise can lift a token.
     pub(crate) fn least_own(&self, least: f32) -> f32 {
         least * (-LIFT * self.temperature).exp()

@@ -189,7 +189,7 @@ mod tests {
     use foretoken_model::{BlockTable, Noise, SamplingParams, Token};
 
     use super::*;
-    use crate::drafter::Hints;
+    use crate::drafter::{Costs, Hints};
     use crate::tree::Node;
 
     const TEXT: &[Token] = &[1, 2, 3, 4, 1, 2, 5, 4, 1, 2, 3, 6, 1, 2];
@@ -215,6 +215,7 @@ mod tests {
             sampling,
             max_draft_tokens: 20,
             max_draft_depth: 5,
+            costs: Costs::default(),
             hints: Hints::default(),
         }
     }

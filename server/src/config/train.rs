@@ -24,6 +24,10 @@ pub struct TrainChimeraConfig {
     #[arg(long, value_name = "FILES", required = true, num_args = 1..)]
     pub data: Vec<PathBuf>,
 
+    /// Texts to look at instead of one in a hundred of the others, which are all learnt from then
+    #[arg(long, value_name = "FILES", num_args = 1..)]
+    pub eval_data: Vec<PathBuf>,
+
     /// Folder of the drafter, its checkpoint, log and curves
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
@@ -82,6 +86,10 @@ pub struct TrainChimeraConfig {
     /// Width of the feed-forward [default: the target's]
     #[arg(long, value_name = "N", value_parser = count(1), help_heading = SHAPE)]
     pub intermediate_size: Option<usize>,
+
+    /// Draft the commonest tokens of the texts alone, so many; it is written so and trained over all [default: all]
+    #[arg(long, value_name = "N", value_parser = count(1), help_heading = SHAPE)]
+    pub draft_vocabulary: Option<usize>,
 
     /// What steps beyond the first read: the text, or the drafter's own guesses as published
     #[arg(long, value_enum, default_value = "text", help_heading = LEARNING)]
@@ -155,7 +163,7 @@ const ABLATION: &str = "Ablation";
 
 const HELP: &str = "\
 The drafter learns what the target would say, so its own answers teach best, then texts like those
-that its users ask about. One text in a hundred is held out for validation.
+that its users ask about. One text in a hundred is held out for validation, or --eval-data.
 
 A record of a .jsonl file is as for `foretoken table build`.";
 

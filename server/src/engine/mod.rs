@@ -158,9 +158,7 @@ impl Engine {
         watch.lap(Stage::Plan);
         let span = step_span(plan.scheduled.len()).entered();
         let step = plan.step();
-        let asked: Vec<usize> = (step.candidates.iter())
-            .map(|candidate| self.budget.ask(candidate))
-            .collect();
+        let asked = self.budget.ask(&step);
         let mut trees = self.drafters.propose(&plan.contexts(&asked));
         watch.lap(Stage::Draft);
         self.budget.select(&step, &mut trees);
@@ -170,13 +168,14 @@ impl Engine {
         record(&span, &trees, &outcome);
         let num_rows = outcome.num_rows();
         self.num_rows += num_rows as u64;
-        self.budget
-            .learn(&step, &trees, &outcome.accepted, watch.times());
         self.drafters.observe(&Verified {
             batch: &outcome.batch,
             rows: &outcome.rows,
             hidden: &outcome.hidden,
         });
+        watch.lap(Stage::Draft);
+        self.budget
+            .learn(&step, &trees, &outcome.accepted, watch.times());
         self.commit(plan, &trees, outcome)?;
         watch.lap(Stage::Commit);
         self.meter.step(num_rows, &watch);

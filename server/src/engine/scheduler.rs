@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use foretoken_draft::Context;
 use foretoken_model::{BlockPool, SeqId};
 
-use crate::engine::budget::{Load, Step};
+use crate::engine::budget::{Ask, Load, Step};
 use crate::engine::sequence::{Rank, Sequence};
 
 /// How much a step may hold.
@@ -82,7 +82,7 @@ impl Plan {
     }
 
     /// What the drafters see: by rooted sequence, who shall draft, how much at most, and from what.
-    pub(crate) fn contexts(&self, asked: &[usize]) -> Vec<(Option<&'static str>, Context<'_>)> {
+    pub(crate) fn contexts(&self, asked: &[Ask]) -> Vec<(Option<&'static str>, Context<'_>)> {
         (self.rooted().zip(asked))
             .map(|(sequence, &asked)| (sequence.speculation.drafter, sequence.context(asked)))
             .collect()

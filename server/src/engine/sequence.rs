@@ -7,7 +7,7 @@ use foretoken_draft::{Context, DraftTree, Finished, Hints, Node};
 use foretoken_model::{BlockTable, RowSampling, Sampler, SeqId, Token};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::engine::budget::Candidate;
+use crate::engine::budget::{Ask, Candidate};
 use crate::request::{Event, Request, Speculation, Stats, Stopping};
 
 /// Who goes first: the lower place in the line, then the older sequence. It never changes, and a place beyond any given
@@ -141,13 +141,16 @@ impl Sequence {
         }
     }
 
-    /// What a drafter may see that is asked for so many tokens.
-    pub(crate) fn context(&self, asked: usize) -> Context<'_> {
+    /// What a drafter may see that is asked for so much.
+    pub(crate) fn context(&self, asked: Ask) -> Context<'_> {
         // The bonus token behind the deepest node has to fit as well.
         let max_draft_depth = self.speculation.max_draft_depth.min(self.num_left() - 1);
         let max_draft_tokens = match max_draft_depth {
             0 => 0,
-            _ => self.speculation.max_draft_tokens.min(asked),
+            _ => self
+                .speculation
+                .max_draft_tokens
+                .min(asked.num_draft_tokens),
         };
         Context {
             seq: self.id,
@@ -156,6 +159,7 @@ impl Sequence {
             sampling: self.sampler.params(),
             max_draft_tokens,
             max_draft_depth,
+            costs: asked.costs,
             hints: Hints {
                 prediction: &self.prediction,
                 num_prompt_tokens: self.num_prompt_tokens,

@@ -38,10 +38,10 @@ impl Stopwatch {
         }
     }
 
-    /// A stage ends, the next one begins.
+    /// A stage ends, or a part of it that comes after others; the next one begins.
     pub(crate) fn lap(&mut self, stage: Stage) {
         let now = Instant::now();
-        self.times[stage as usize] = now - self.since;
+        self.times[stage as usize] += now - self.since;
         self.since = now;
     }
 

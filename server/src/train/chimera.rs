@@ -1,10 +1,12 @@
 //! `foretoken train chimera`: texts in, a drafter out.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
 use foretoken_draft::chimera::train::{Texts, Trainer, Update, Validation};
+use foretoken_model::Token;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::answers::answer;
@@ -27,7 +29,7 @@ pub(super) fn train(config: &TrainChimeraConfig) -> Result<()> {
     }
     let mut trainer = trainer(config)?;
     let num_updates = match config.resume {
-        true => trainer.resume(&checkpoint)?,
+        true => (trainer.resume(&checkpoint)).with_context(|| checkpoint.display().to_string())?,
         false => 0,
     };
     let mut run = Run {
@@ -118,7 +120,7 @@ impl Run<'_> {
             Precision::Float32 => DType::F32,
             Precision::Bfloat16 => DType::BF16,
         };
-        trainer.network().save(&self.config.output, dtype)?;
+        trainer.save(&self.config.output, dtype, self.config.draft_vocabulary)?;
         Ok(trainer.checkpoint(&self.config.output.join(CHECKPOINT))?)
     }
 }
@@ -149,7 +151,6 @@ fn describe(validation: &Validation) -> String {
 
 fn trainer(config: &TrainChimeraConfig) -> Result<Trainer> {
     let options = config.options();
-    let tokens = Tokens::open(config.engine.model.as_deref())?;
     let data = match config.answers {
         Some(num_answers) => {
             let answers = config.output.join(ANSWERS);
@@ -158,15 +159,25 @@ fn trainer(config: &TrainChimeraConfig) -> Result<Trainer> {
         }
         None => &config.data,
     };
-    let corpus = Corpus::open(data, &config.texts, tokens)?;
     let (_, model) = launch::load(&config.engine)?;
     let mut texts = Texts::new(options.num_rows, options.num_steps);
-    corpus.each_document(0, |document| {
-        texts.push(document);
-        Ok(())
-    })?;
+    each_document(config, &config.eval_data, |text| texts.hold_out(text))?;
+    each_document(config, data, |text| texts.push(text))?;
     eprintln!("{} tokens to learn from", texts.num_tokens());
     Ok(Trainer::new(model.llama, options, texts)?)
+}
+
+fn each_document(
+    config: &TrainChimeraConfig,
+    data: &[PathBuf],
+    mut read: impl FnMut(&[Token]),
+) -> Result<()> {
+    let tokens = Tokens::open(config.engine.model.as_deref())?;
+    let corpus = Corpus::open(data, &config.texts, tokens)?;
+    corpus.each_document(0, |document| {
+        read(document);
+        Ok(())
+    })
 }
 
 fn progress(trainer: &Trainer) -> ProgressBar {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use foretoken_draft::{Context, DraftTree, Drafter, Finished, Hints, accept};
+use foretoken_draft::{Context, Costs, DraftTree, Drafter, Finished, Hints, accept};
 use foretoken_model::{BlockTable, SeqId};
 
 use super::transcript::Transcript;
@@ -68,6 +68,7 @@ impl<'a> Player<'a> {
                 sampling: &sampling,
                 max_draft_tokens: if max_draft_depth == 0 { 0 } else { self.budget },
                 max_draft_depth,
+                costs: Costs::default(),
                 hints: Hints::default(),
             };
             let (tree, draft) = self.propose(&context)?;

@@ -127,6 +127,18 @@ impl Bench {
         }
     }
 
+    /// Has the drafter read what waits.
+    fn read(&mut self) {
+        let Chimera {
+            network,
+            cache,
+            unread,
+            ..
+        } = &mut self.chimera;
+        let layer = cache.as_ref().unwrap().layer(0);
+        unread.read(network, layer).unwrap();
+    }
+
     /// Verifies a tree below the last token of a sequence and keeps a path of it, whose last token the bonus token follows.
     fn verify(&mut self, index: usize, tree: &DraftTree, path: &[Node], bonus: Token) {
         let (tokens, table) = (&mut self.sequences[index], &self.tables[index]);

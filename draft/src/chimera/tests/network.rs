@@ -9,7 +9,7 @@ use super::super::buffers::Buffers;
 use super::super::level::Level;
 use super::super::{ChimeraConfig, Form};
 use super::{Bench, config, drafter, target, weights};
-use crate::drafter::{Context, Hints};
+use crate::drafter::{Context, Costs, Hints};
 use crate::grow::Frontier;
 use crate::tree::{DraftTree, Node};
 
@@ -150,6 +150,7 @@ fn logits_are_those_of_the_dense_network() {
         let mut bench = Bench::new(target, chimera, &[2, 3, 70, 9]);
         for chunk in [512, 5] {
             let hidden = bench.prefill(chunk);
+            bench.read();
             let dense = Dense {
                 config: &config,
                 target: &bench.target,
@@ -211,6 +212,7 @@ fn level_of(bench: &Bench, depth: usize) -> Level {
         sampling: &sampling,
         max_draft_tokens: 63,
         max_draft_depth: 63,
+        costs: Costs::default(),
         hints: Hints::default(),
     };
     let contexts: Vec<Context<'_>> = (0..bench.sequences.len()).map(context).collect();
@@ -232,7 +234,7 @@ fn level_of(bench: &Bench, depth: usize) -> Level {
         .enumerate()
         .map(frontier)
         .collect();
-    let latest = bench.chimera.latest.as_ref().unwrap();
+    let latest = bench.chimera.unread.latest();
     let states: Vec<_> = contexts
         .iter()
         .map(|context| latest.find(context))

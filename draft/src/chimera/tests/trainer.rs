@@ -8,7 +8,7 @@ use super::super::Form;
 use super::super::level::Level;
 use super::super::train::{Example, Network};
 use super::{Bench, config, load, target};
-use crate::drafter::{Context, Hints};
+use crate::drafter::{Context, Costs, Hints};
 use crate::grow::{Frontier, Shape};
 use crate::tree::DraftTree;
 
@@ -16,14 +16,25 @@ const NUM_STEPS: usize = 4;
 
 #[test]
 fn logits_are_those_of_the_trainer() {
-    for form in [Form::Lean, Form::Faithful] {
+    let some: Vec<Token> = (0..500).filter(|token| token % 3 != 1).collect();
+    let cases = [
+        (Form::Lean, None),
+        (Form::Faithful, None),
+        (Form::Lean, Some(&some)),
+        (Form::Faithful, Some(&some)),
+    ];
+    for (form, draft_vocab) in cases {
+        let draft_vocab = draft_vocab.map(Vec::as_slice);
         let target = target(Dtype::Float32);
         let network = Network::random(&target, config(&target, form, None), 5).unwrap();
         let folder = TempDir::new().unwrap();
-        network.save(folder.path(), DType::F32).unwrap();
+        network
+            .save(folder.path(), DType::F32, draft_vocab)
+            .unwrap();
         let chimera = load(&folder, &target, Shape::Dynamic).unwrap();
         let mut bench = Bench::new(target, chimera, &[2, 3, 41]);
         let hidden = bench.prefill(16);
+        bench.read();
         let branch: [Token; NUM_STEPS] = [11, 300, 11, 7];
         for (index, hidden) in hidden.iter().enumerate() {
             // The root is known already, then comes the branch's rest; the target's rows behind it are seen by nobody.
@@ -48,13 +59,14 @@ fn logits_are_those_of_the_trainer() {
                 sampling: &sampling,
                 max_draft_tokens: 63,
                 max_draft_depth: 63,
+                costs: Costs::default(),
                 hints: Hints::default(),
             };
             let mut tree = DraftTree::new(context.root());
             for (parent, &token) in branch[1..].iter().enumerate() {
                 tree.push(parent, token, 0.5, "test").unwrap();
             }
-            let latest = bench.chimera.latest.as_ref().unwrap();
+            let latest = bench.chimera.unread.latest();
             let layer = bench.chimera.cache.as_ref().unwrap().layer(0).clone();
             for (step, want) in want.iter().enumerate() {
                 let frontier = Frontier {
@@ -66,6 +78,11 @@ fn logits_are_those_of_the_trainer() {
                 let level = Level::new(&[frontier], latest, &[latest.find(&context)]).unwrap();
                 let got = bench.chimera.network.compute(&level, &layer).unwrap();
                 let want: Vec<f32> = want.flatten_all().unwrap().to_vec1().unwrap();
+                let want = match draft_vocab {
+                    Some(tokens) => tokens.iter().map(|&token| want[token as usize]).collect(),
+                    None => want,
+                };
+                assert_eq!(got.row(0).len(), want.len());
                 for (got, want) in got.row(0).iter().zip(&want) {
                     assert!((got - want).abs() < 1e-4, "{form:?} {step}: {got} {want}");
                 }

@@ -5,7 +5,7 @@ use foretoken_model::{Dtype, SamplingParams, SeqId, Token};
 
 use super::super::Form;
 use super::{Bench, config, drafter, target, weights};
-use crate::drafter::{Context, Drafter, Hints};
+use crate::drafter::{Context, Costs, Drafter, Hints};
 use crate::tree::DraftTree;
 
 const LENS: [usize; 4] = [2, 19, 40, 5];
@@ -38,6 +38,7 @@ fn proposed(bench: &mut Bench, sequences: &[usize], temperature: f32) -> Vec<Dra
         sampling: &sampling,
         max_draft_tokens: 24,
         max_draft_depth: 5,
+        costs: Costs::default(),
         hints: Hints::default(),
     };
     let contexts: Vec<Context<'_>> = sequences.iter().map(context).collect();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Result, Tensor, bail};
 
+use super::files;
 use super::optimizer::AdamW;
 use super::options::TrainOptions;
 use super::parameters::Parameters;
@@ -52,10 +53,7 @@ pub(super) fn save(
         tensors.insert(format!("first.{name}"), first.clone());
         tensors.insert(format!("second.{name}"), second.clone());
     }
-    // Whole or not at all.
-    let unfinished = path.with_extension("unfinished");
-    candle_core::safetensors::save(&tensors, &unfinished)?;
-    Ok(std::fs::rename(unfinished, path)?)
+    files::write(path, &tensors)
 }
 
 /// Reads it back.

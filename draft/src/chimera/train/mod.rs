@@ -21,15 +21,20 @@
 //! 3. *What to watch.* One text in a hundred is held out. Every `--validate-every` updates its loss, the likeliest
 //!    guesses' accuracy by step, and two acceptance lengths are printed and written to `log.jsonl`: of one branch, for a
 //!    target at temperature 0, and at temperature 1 if noise is shared as well as can be. Trees accept more.
+//!    `--eval-data` names other texts to look at instead; a comparison wants the same ones for all.
 //! 4. *What comes out.* `config.json` and `model.safetensors` for the server, written at each validation;
 //!    `checkpoint.safetensors` for `--resume`; `curves.svg`.
-//! 5. *Comparisons.* `--without-trigram`, `--without-context`, `--without-residual`, and `--heads 1 --steps 1
-//!    --validation-steps 4` (the first step alone), `--unroll guesses` (as published) and `--faithful` (the published heads) change one thing each; the
-//!    files that they write serve as they were trained.
+//! 5. *Draft vocabulary.* `--draft-vocabulary N` lets the drafter draft the N commonest tokens of the texts alone, which
+//!    takes most of the LM head's time away. Training is the same; only what is written differs.
+//! 6. *Comparisons.* `--without-trigram`, `--without-context`, `--without-residual`, `--heads 1 --steps 1
+//!    --validation-steps 4` (the first step alone), `--unroll guesses` (as published) and `--faithful` (the published
+//!    heads) change one thing each; the files that they write serve as they were trained. `benches/ablation.py` trains
+//!    and compares them all.
 
 mod attention;
 mod checkpoint;
 mod example;
+mod files;
 mod network;
 mod objective;
 mod optimizer;

@@ -5,12 +5,15 @@ use std::path::Path;
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::ops::rms_norm_slow;
-use foretoken_model::Llama;
+use foretoken_model::{Llama, Token};
 
 use super::attention::{Sight, attend};
 use super::example::Example;
+use super::files;
 use super::options::{Ablation, TrainOptions};
 use super::parameters::Parameters;
+use crate::chimera::config::HEADS;
+use crate::chimera::weights::DRAFT_VOCAB;
 use crate::chimera::{ChimeraConfig, Form};
 
 /// The drafter as it is trained: slow, and with gradients. What is served computes the same.
@@ -78,16 +81,28 @@ impl Network {
     }
 
     /// Writes the drafter into a folder: `config.json` and `model.safetensors`.
-    pub fn save(&self, folder: &Path, dtype: DType) -> Result<()> {
-        let json = serde_json::to_vec_pretty(&self.config).map_err(candle_core::Error::wrap)?;
+    ///
+    /// `draft_vocab`: the tokens that it can draft then, if not all. It is trained over all of them either way.
+    pub fn save(&self, folder: &Path, dtype: DType, draft_vocab: Option<&[Token]>) -> Result<()> {
+        let mut config = self.config.clone();
+        config.draft_vocab_size = draft_vocab.map(<[Token]>::len);
+        let json = serde_json::to_vec_pretty(&config).map_err(candle_core::Error::wrap)?;
         std::fs::write(folder.join(CONFIG), json)?;
+        let rows = draft_vocab
+            .map(|tokens| Tensor::new(tokens, self.lm_head.device()))
+            .transpose()?;
+        let has_rows = |name: &str| config.form == Form::Faithful && name.starts_with(HEADS);
         let mut weights = HashMap::new();
-        for (name, weight) in self.parameters.served(&self.config)? {
+        for (name, mut weight) in self.parameters.served(&config)? {
+            if let Some(rows) = &rows
+                && has_rows(&name)
+            {
+                weight = weight.index_select(rows, 0)?;
+            }
             weights.insert(name, weight.to_dtype(dtype)?);
         }
-        let unfinished = folder.join(WEIGHTS).with_extension("unfinished");
-        candle_core::safetensors::save(&weights, &unfinished)?;
-        Ok(std::fs::rename(unfinished, folder.join(WEIGHTS))?)
+        weights.extend(rows.map(|rows| (DRAFT_VOCAB.to_owned(), rows)));
+        files::write(&folder.join(WEIGHTS), &weights)
     }
 
     /// Scores of every step from every anchor, each step reading the text. `[anchors, vocab]` by step

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::options::Ablation;
-use crate::chimera::config::head;
+use crate::chimera::config::{HEADS, head};
 use crate::chimera::{ChimeraConfig, Form};
 
 /// Weights by the names of `model.safetensors`.
@@ -31,7 +31,7 @@ impl Parameters {
         for (name, shape) in config.shapes() {
             let weight = match shape[..] {
                 [width] => Tensor::ones(width, DType::F32, device)?,
-                _ if name.starts_with("heads.") => match config.form {
+                _ if name.starts_with(HEADS) => match config.form {
                     Form::Lean => Tensor::zeros(&shape[..], DType::F32, device)?,
                     Form::Faithful => Tensor::cat(&[lm_head, lm_head], 1)?,
                 },
@@ -102,7 +102,7 @@ impl Parameters {
         let mut served = Vec::new();
         for (name, weight) in self.all() {
             let mut weight = weight.as_detached_tensor();
-            if self.ablation.no_residual && name.starts_with("heads.") {
+            if self.ablation.no_residual && name.starts_with(HEADS) {
                 // The half that reads the last row takes away what the served form adds of it.
                 let rest = weight.narrow(1, config.hidden_size, config.hidden_size)?;
                 let own = match config.form {

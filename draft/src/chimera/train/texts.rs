@@ -1,5 +1,8 @@
 //! The texts that are learnt from, and the order in which they come.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use foretoken_model::Token;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -16,6 +19,8 @@ pub struct Texts {
     num_rows: usize,
     num_steps: usize,
     num_seen: usize,
+    /// True if what is held out comes from elsewhere.
+    learns_all: bool,
     learnt: Vec<Vec<Token>>,
     held_out: Vec<Vec<Token>>,
 }
@@ -27,22 +32,46 @@ impl Texts {
             num_rows,
             num_steps,
             num_seen: 0,
+            learns_all: false,
             learnt: Vec::new(),
             held_out: Vec::new(),
         }
     }
 
-    /// Adds a text. One in a hundred is held out.
+    /// Adds a text. One in a hundred is held out, unless texts were held out before by name.
     pub fn push(&mut self, text: &[Token]) {
-        let is_held_out = self.num_seen % HELD_OUT == HELD_OUT / 2;
+        let is_held_out = !self.learns_all && self.num_seen % HELD_OUT == HELD_OUT / 2;
         self.num_seen += 1;
-        let pieces = match is_held_out {
-            true => &mut self.held_out,
-            false => &mut self.learnt,
-        };
+        let pieces = self.cut(text);
+        match is_held_out {
+            true => self.held_out.extend(pieces),
+            false => self.learnt.extend(pieces),
+        }
+    }
+
+    /// Adds a text that is looked at and not learnt from. They come before the others, which are all learnt from then.
+    pub fn hold_out(&mut self, text: &[Token]) {
+        self.learns_all = true;
+        self.held_out.extend(self.cut(text));
+    }
+
+    fn cut(&self, text: &[Token]) -> Vec<Vec<Token>> {
         let long_enough = |piece: &&[Token]| piece.len() >= 2 * (self.num_steps + 1);
         let cut = text.chunks(self.num_rows).filter(long_enough);
-        pieces.extend(cut.map(<[Token]>::to_vec));
+        cut.map(<[Token]>::to_vec).collect()
+    }
+
+    /// The commonest tokens that are learnt from, `most` at most, by id.
+    pub(super) fn commonest(&self, most: usize) -> Vec<Token> {
+        let mut counts: HashMap<Token, u64> = HashMap::new();
+        for &token in self.learnt.iter().flatten() {
+            *counts.entry(token).or_default() += 1;
+        }
+        let mut tokens: Vec<Token> = counts.keys().copied().collect();
+        tokens.sort_unstable_by_key(|token| (Reverse(counts[token]), *token));
+        tokens.truncate(most);
+        tokens.sort_unstable();
+        tokens
     }
 
     /// Tokens of one pass.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 use foretoken_model::Llama;
 use serde::{Deserialize, Serialize};
 
@@ -250,9 +250,11 @@ impl Trainer {
         Ok(self.optimizer.num_updates)
     }
 
-    /// The drafter as it is now.
-    pub fn network(&self) -> &Network {
-        &self.network
+    /// Writes the drafter as it is now into a folder: [`Network::save`]. Of the texts' commonest tokens it drafts
+    /// `num_draft_tokens` at most.
+    pub fn save(&self, folder: &Path, dtype: DType, num_draft_tokens: Option<usize>) -> Result<()> {
+        let draft_vocab = num_draft_tokens.map(|most| self.texts.commonest(most));
+        self.network.save(folder, dtype, draft_vocab.as_deref())
     }
 }
 

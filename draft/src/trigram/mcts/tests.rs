@@ -1,4 +1,4 @@
-use crate::drafter::Hints;
+use crate::drafter::{Costs, Hints};
 use foretoken_model::{BlockTable, SamplingParams, SeqId};
 
 use super::*;
@@ -20,6 +20,7 @@ fn make(mcts: &mut Mcts, tokens: &[Token], limits: (usize, usize)) -> DraftTree 
         table: BlockTable::EMPTY,
         sampling: &SamplingParams::greedy(),
         max_draft_tokens: limits.0,
+        costs: Costs::default(),
         hints: Hints::default(),
         max_draft_depth: limits.1,
     };
@@ -71,6 +72,7 @@ fn where_nothing_follows_nothing_is_drafted() {
         table: BlockTable::EMPTY,
         sampling: &greedy,
         max_draft_tokens: 63,
+        costs: Costs::default(),
         hints: Hints::default(),
         max_draft_depth: 63,
     };

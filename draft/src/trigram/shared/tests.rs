@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::suffix::Suffix;
 use super::*;
-use crate::drafter::{Context, Drafter, Finished, Hints};
+use crate::drafter::{Context, Costs, Drafter, Finished, Hints};
 use crate::trigram::Trigram;
 
 const ROOM: usize = 1 << 20;
@@ -32,6 +32,7 @@ fn draft(trigram: &mut Trigram, cache_salt: Option<&str>) -> Vec<Token> {
         sampling: &SamplingParams::greedy(),
         max_draft_tokens: 3,
         max_draft_depth: 3,
+        costs: Costs::default(),
         hints: Hints {
             cache_salt,
             ..Hints::default()

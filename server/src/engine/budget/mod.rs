@@ -11,11 +11,12 @@ mod interest;
 mod prices;
 mod record;
 mod shadow;
+mod step;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use foretoken_draft::{Accepted, DraftTree};
+use foretoken_draft::{Accepted, Costs, DraftTree};
 use foretoken_model::{SeqId, Token};
 
 use account::Account;
@@ -24,6 +25,7 @@ use choose::{Choice, choose};
 use interest::Interest;
 pub use prices::{Load, Prices};
 use shadow::{Shadow, Verdict, chance};
+pub use step::{Ask, Candidate, Step, Times};
 
 /// Decides by what was measured of the machine, the drafters and the texts.
 #[derive(Debug)]
@@ -41,49 +43,28 @@ pub struct Budget {
     num_plain_steps: usize,
     /// Steps since the last of [`PLAIN_STEPS`] in a row.
     num_drafted_steps: usize,
-    /// Seconds that drafting takes for a sequence.
-    draft_seconds: HashMap<Author, f64>,
+    /// What drafting takes for a sequence.
+    draft_times: HashMap<Author, DraftTime>,
+    /// What time was worth in the latest step, and a node's row there.
+    rate: Rate,
+    /// Levels of the trees of the latest step, as they were drafted.
+    num_levels: usize,
     /// Seconds of a step for each sequence, beside drafting and the forward.
     rest_seconds: f64,
 }
 
-/// A sequence that gets a tree in this step.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate {
-    /// Whose tree.
-    pub seq: SeqId,
-    /// Who drafts for it.
-    pub drafter: Option<&'static str>,
-    /// True at temperature 0.
-    pub is_greedy: bool,
-    /// True if the step brings its first token. Nobody's first token waits for drafts.
-    pub is_first: bool,
-    /// Position of the tree's root.
-    pub context_len: usize,
-    /// Nodes that are verified if drafted, whether they pay or not.
-    pub min_draft_tokens: usize,
-}
-
-/// A step before its drafts.
-#[derive(Clone, Debug, Default)]
-pub struct Step {
-    /// Those that get trees, in the trees' order.
-    pub candidates: Vec<Candidate>,
-    /// The committed rows.
-    pub load: Load,
-    /// Rows that are left for draft tokens.
-    pub num_draft_rows: usize,
-}
-
-/// How long the parts of a step took.
+/// Seconds that drafting takes for a sequence.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
-    /// All drafters together.
-    pub draft: Duration,
-    /// The target's forward.
-    pub forward: Duration,
-    /// Everything else.
-    pub rest: Duration,
+struct DraftTime {
+    tree: f64,
+    /// The same by level of the tree.
+    level: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Rate {
+    tokens_per_second: f64,
+    row_seconds: f64,
 }
 
 #[derive(Debug)]
@@ -123,13 +104,42 @@ impl Budget {
             now: 0,
             num_plain_steps: PLAIN_STEPS,
             num_drafted_steps: 0,
-            draft_seconds: HashMap::new(),
+            draft_times: HashMap::new(),
+            rate: Rate::default(),
+            num_levels: 1,
             rest_seconds: 0.0,
         }
     }
 
-    /// Draft tokens that a drafter is asked for in this step; 0 if the time to draft them would be lost.
-    pub fn ask(&mut self, candidate: &Candidate) -> usize {
+    /// What drafters are asked for in this step, by candidate.
+    pub fn ask(&mut self, step: &Step) -> Vec<Ask> {
+        (step.candidates.iter())
+            .map(|candidate| Ask {
+                num_draft_tokens: self.wanted(candidate),
+                costs: self.costs(candidate),
+            })
+            .collect()
+    }
+
+    /// What a level and a node cost a drafter that is to care.
+    fn costs(&self, candidate: &Candidate) -> Costs {
+        let time = candidate
+            .author()
+            .and_then(|author| self.draft_times.get(&author));
+        match time {
+            Some(time) if candidate.min_draft_tokens == 0 => {
+                let tokens = |seconds: f64| (self.rate.tokens_per_second * seconds) as f32;
+                Costs {
+                    level: tokens(time.level),
+                    node: tokens(self.rate.row_seconds),
+                }
+            }
+            _ => Costs::default(),
+        }
+    }
+
+    /// Draft tokens that a drafter is asked for.
+    fn wanted(&mut self, candidate: &Candidate) -> usize {
         let Some(author) = candidate.author() else {
             return 0;
         };
@@ -162,6 +172,12 @@ impl Budget {
     /// Cuts the trees to the nodes that pay, but none below its request's `min_draft_tokens` while the step has rows.
     /// Trees are in order of falling survival, so a cut keeps the best nodes.
     pub fn select(&mut self, step: &Step, trees: &mut [DraftTree]) {
+        self.num_levels = trees
+            .iter()
+            .map(num_levels)
+            .max()
+            .unwrap_or_default()
+            .max(1);
         for (candidate, tree) in step.candidates.iter().zip(&*trees) {
             if let Some(record) = self.records.get_mut(&candidate.seq)
                 && record.shadow.is_none()
@@ -176,6 +192,11 @@ impl Budget {
         let plain = self.plain_seconds(step);
         let worth = self.account.doubt() * self.account.ratio();
         let tokens_per_second = worth * step.candidates.len() as f64 / plain;
+        let num_keys = (step.candidates.first()).map_or(0, |candidate| candidate.context_len);
+        self.rate = Rate {
+            tokens_per_second,
+            row_seconds: self.prices.next_row(step.load.num_rows, num_keys),
+        };
         let chosen = choose(&self.prices, step, &worths, MARGIN * tokens_per_second);
         let asked = self.asked(step);
         let aftermath = SETTLING_STEPS as f64 * self.prices.aftermath();
@@ -207,7 +228,7 @@ impl Budget {
         let Some(author) = candidate.author() else {
             return;
         };
-        let drafting = self.draft_seconds.get(&author).copied().unwrap_or_default();
+        let drafting = self.draft_times.get(&author).map_or(0.0, |time| time.tree);
         let gain = choice.worth - (tokens_per_second * choice.seconds) as f32;
         let cost = (tokens_per_second * (drafting + aftermath)) as f32;
         record.could_pay = most > f64::from(cost);
@@ -224,10 +245,19 @@ impl Budget {
             num_emitted += accepted.path.len();
             self.follow(candidate, tree, accepted);
         }
+        let asked = self.asked(step);
+        let times = match asked.is_empty() {
+            // What drafters do in every step is no draft's cost.
+            true => Times {
+                draft: Duration::ZERO,
+                rest: times.rest + times.draft,
+                ..times
+            },
+            false => times,
+        };
         self.settle(step, num_emitted, times);
         self.now += 1;
         let mut all = step.load;
-        let asked = self.asked(step);
         for (candidate, tree) in step.candidates.iter().zip(trees) {
             all.num_rows += tree.num_draft_tokens();
             all.num_row_keys += tree.num_draft_tokens() * candidate.context_len;
@@ -273,8 +303,9 @@ impl Budget {
         if let [author, others @ ..] = asked
             && others.iter().all(|other| other == author)
         {
-            let known = self.draft_seconds.entry(*author).or_default();
-            average(known, times.draft, asked.len());
+            let known = self.draft_times.entry(*author).or_default();
+            average(&mut known.tree, times.draft, asked.len());
+            average(&mut known.level, times.draft, asked.len() * self.num_levels);
         }
         if !step.candidates.is_empty() {
             average(&mut self.rest_seconds, times.rest, step.candidates.len());
@@ -355,11 +386,7 @@ impl Budget {
     }
 }
 
-impl Candidate {
-    fn author(&self) -> Option<Author> {
-        self.drafter.map(|drafter| Author {
-            drafter,
-            is_greedy: self.is_greedy,
-        })
-    }
+fn num_levels(tree: &DraftTree) -> usize {
+    let depths = (0..tree.num_nodes()).map(|node| tree.depth(node));
+    depths.max().unwrap_or_default()
 }

@@ -194,10 +194,7 @@ fn what_is_saved_scores_as_what_was_trained_whatever_was_left_out() {
         trainer.update().unwrap();
         trainer.update().unwrap();
         let folder = tempdir().unwrap();
-        trainer
-            .network
-            .save(folder.path(), candle_core::DType::F32)
-            .unwrap();
+        trainer.save(folder.path(), DType::F32, None).unwrap();
         let saved = Network::open(&target().llama, folder.path()).unwrap();
         let hidden = trainer.teacher.hidden(&example).unwrap();
         let scores = trainer.network.scores(&example, &hidden, 3).unwrap();
@@ -215,4 +212,50 @@ fn places_in_a_run_have_random_numbers_of_their_own() {
     let draw = |seed, pass, index| random(seed, pass, index).random::<u64>();
     assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
     assert_ne!(draw(1, 2, 3), draw(1, 3, 2));
+}
+
+#[test]
+fn texts_are_held_out_by_name_or_one_in_a_hundred() {
+    let held_out = |named: bool| {
+        let mut texts = Texts::new(64, 2);
+        if named {
+            texts.hold_out(&[9; 40]);
+        }
+        (0..200).for_each(|token| texts.push(&[token; 40]));
+        let examples = texts.validation(2, 0.5, 100);
+        let mut tokens = Vec::from_iter(examples.iter().map(|example| example.tokens()[0]));
+        tokens.sort_unstable();
+        (tokens, texts.num_tokens())
+    };
+    assert_eq!(held_out(false), (vec![50, 150], 198 * 40));
+    assert_eq!(held_out(true), (vec![9], 200 * 40));
+}
+
+#[test]
+fn the_commonest_tokens_are_those_that_are_learnt_from() {
+    let mut texts = Texts::new(64, 2);
+    texts.hold_out(&[3; 40]);
+    texts.push(&[[7; 20], [5; 20]].concat());
+    texts.push(&[[2; 19], [7; 19]].concat());
+    assert_eq!(texts.commonest(2), [5, 7]);
+    assert_eq!(texts.commonest(9), [2, 5, 7]);
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_may_read_other_new_files_may_read_these() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempdir().unwrap();
+    let mode = |name: &str| {
+        let file = std::fs::metadata(folder.path().join(name)).unwrap();
+        file.permissions().mode()
+    };
+    let trainer = trainer(&small());
+    trainer.save(folder.path(), DType::F32, None).unwrap();
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    trainer.checkpoint(&checkpoint).unwrap();
+    std::fs::write(folder.path().join("other"), "").unwrap();
+    for name in ["config.json", "model.safetensors", "checkpoint.safetensors"] {
+        assert_eq!(mode(name), mode("other"), "{name}");
+    }
 }
