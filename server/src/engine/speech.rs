@@ -53,10 +53,10 @@ pub(crate) fn speeches<'a>(
 /// Draws all rows in one launch, those too that are not to be drawn, which are few and nobody asks for; no tokens if
 /// there are only such.
 fn draw(logits: &Logits<'_>, draws: &[Option<RowSampling>]) -> Result<Vec<Token>> {
-    let Some(&anyhow) = draws.iter().flatten().next() else {
+    let Some(&filler) = draws.iter().flatten().next() else {
         return Ok(Vec::new());
     };
-    let rows: Vec<RowSampling> = draws.iter().map(|draw| draw.unwrap_or(anyhow)).collect();
+    let rows: Vec<RowSampling> = draws.iter().map(|draw| draw.unwrap_or(filler)).collect();
     sample_rows(&logits.tensor()?, &rows, &[])
 }
 
