@@ -57,7 +57,7 @@ async fn num_spans(collector: &Collector, trusted: &Authority) -> usize {
     collector.received().1.len()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn spans_go_by_tls_to_whom_the_system_trusts_alone() {
     let authority = Authority::new();
     let collector = Collector::start_tls(authority.identity()).await;

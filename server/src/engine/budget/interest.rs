@@ -15,11 +15,8 @@ pub(crate) struct Interest {
 /// Steps until it is asked again whose draft came true but was not worth verifying.
 const SHORT_PERIOD: u64 = 2;
 
-/// Longest period of a drafter that costs little: a text that begins to repeat itself is noticed within so many steps.
-const USUAL_PERIOD: u64 = 16;
-
-/// Longest period of any.
-const LONGEST_PERIOD: u64 = 512;
+/// Longest period: a text that begins to repeat itself is noticed within so many steps.
+const LONGEST_PERIOD: u64 = 32;
 
 /// The most that asking in vain may cost, in tokens a step; only the longest period lets it cost more.
 const VAIN_COST: f32 = 0.005;
@@ -67,8 +64,7 @@ impl Interest {
 /// The longest period where asking costs so much.
 fn longest(cost: f32) -> u64 {
     let least = (cost / VAIN_COST).clamp(1.0, LONGEST_PERIOD as f32);
-    let period = (least as u64).next_power_of_two();
-    period.clamp(USUAL_PERIOD, LONGEST_PERIOD)
+    (least as u64).next_power_of_two().clamp(16, LONGEST_PERIOD)
 }
 
 #[cfg(test)]
@@ -99,16 +95,16 @@ mod tests {
 
     #[test]
     fn the_dearer_a_draft_the_longer_the_pause_and_all_end_together() {
-        for (cost, want) in [(0.02, 16), (0.1, 32), (3.0, 512)] {
+        for (cost, want) in [(0.02, 16), (0.1, 32), (3.0, 32)] {
             let mut interests = [Interest::default(); 2];
-            for now in 0..5000 {
+            for now in 0..1000 {
                 for (interest, since) in interests.iter_mut().zip([0, 77]) {
                     if now >= since && interest.ask(now) > 0 {
                         interest.judge(now, 0.0, cost, 0);
                     }
                 }
             }
-            let due = 5000_u64.next_multiple_of(want);
+            let due = 1000_u64.next_multiple_of(want);
             let found = interests.map(|interest| (interest.period, interest.due));
             assert_eq!(found, [(want, due); 2], "{cost}");
         }
