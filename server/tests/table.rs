@@ -235,7 +235,7 @@ fn a_corpus_is_built_described_verified_and_drafted_with() {
     let mut damaged = good.clone();
     *damaged.last_mut().unwrap() ^= 1;
     for (bytes, want) in [
-        (damaged, "its bytes hash to"),
+        (damaged, "its content hashes to"),
         (good[1..].to_vec(), "neither a trigram table"),
     ] {
         fs::write(folder.path().join("t.ftt"), bytes).unwrap();

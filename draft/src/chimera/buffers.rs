@@ -99,9 +99,9 @@ impl Buffers {
         ]
     }
 
-    /// Bytes that a row takes in all of them, and while it waits to be read.
+    /// Bytes that a row takes in all of them.
     pub(super) fn row_bytes(config: &ChimeraConfig, dtype: DType) -> usize {
-        let hidden = 6 * config.hidden_size + config.trigram_size;
+        let hidden = 5 * config.hidden_size + config.trigram_size;
         let attention = 2 * config.q_width() + 4 * config.kv_width();
         let elements = hidden + attention + 3 * config.intermediate_size;
         elements * dtype.size_in_bytes() + config.num_draft_tokens() * size_of::<f32>()

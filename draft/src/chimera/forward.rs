@@ -71,7 +71,8 @@ impl Network {
 
     /// Bytes that it takes for each row of a step.
     pub(super) fn row_bytes(&self) -> usize {
-        Buffers::row_bytes(&self.config, self.dtype)
+        let waiting = self.config.hidden_size * self.dtype.size_in_bytes();
+        Buffers::row_bytes(&self.config, self.dtype) + waiting
     }
 
     /// Makes room for steps of so many rows.
