@@ -69,8 +69,11 @@ pub enum LaunchError {
         error: FileError,
     },
     /// The device.
-    #[error("cannot compute on the device that --device names: {0}")]
-    Device(#[from] DeviceError),
+    #[error("cannot compute on the device that --device names: {error}")]
+    Device {
+        /// What it lacks.
+        error: DeviceError,
+    },
     /// What a GPU has no kernels for.
     #[error(
         "--quantization int8 is for the CPU so far, and --device {device} is a GPU here: choose --device cpu, or leave \
@@ -266,7 +269,7 @@ pub(crate) fn load(options: &EngineOptions) -> Result<(ModelSource, LoadedModel)
         Some(directory) => ModelSource::Directory(directory.clone()),
         None => ModelSource::demo(),
     };
-    let device = device::open(options.device)?;
+    let device = device::open(options.device).map_err(|error| LaunchError::Device { error })?;
     check(options, device.is_cpu())?;
     let model = LoadedModel::load(&source, load_options(options), &device)
         .map_err(|error| in_model(&source, error))?;
