@@ -94,9 +94,10 @@ impl Engine {
     /// Measures what rows cost here, so that only drafts that pay are verified. Takes up to about a second, before any
     /// request is added; without it, rows count as free.
     pub fn measure_prices(&mut self) -> Result<()> {
+        let most_rows = self.scheduler.most_rows();
         let prices = self
             .target
-            .measure_prices(&mut self.blocks, PROFILE_LIMIT)?;
+            .measure_prices(&mut self.blocks, most_rows, PROFILE_LIMIT)?;
         self.budget = Budget::new(prices);
         Ok(())
     }

@@ -123,6 +123,11 @@ impl Scheduler {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
+    /// Rows that a step holds at most.
+    pub(crate) fn most_rows(&self) -> usize {
+        self.options.max_num_batched_tokens
+    }
+
     /// Decides who runs: those that run already, by rank, then those that wait while there is room.
     pub(crate) fn plan(&mut self, blocks: &mut BlockPool) -> Plan {
         let mut plan = Plan::default();

@@ -1,29 +1,15 @@
 //! One target forward over all rows of the plan and its trees, and what the target keeps of them.
 
+mod profile;
+
 use std::time::{Duration, Instant};
 
 use candle_core::{Result, Tensor};
 use foretoken_draft::{Accepted, DraftTree, VerifiedRows, accept};
-use foretoken_model::{
-    Activations, Batch, BlockPool, BlockTable, KvCache, Llama, Logprobs, SequenceRows,
-};
+use foretoken_model::{Activations, Batch, BlockTable, KvCache, Llama, Logprobs, SequenceRows};
 
-use crate::engine::budget::{Load, Prices};
 use crate::engine::scheduler::{Plan, Scheduled};
 use crate::engine::speech::speeches;
-
-/// Rows of the forwards that are timed at start. A processor's tiles hold 16, and a second tile costs at once.
-const SIZES: [usize; 11] = [1, 2, 4, 6, 8, 12, 16, 17, 24, 32, 64];
-
-/// Contexts over which they are timed.
-const SHORT_CONTEXT: usize = 64;
-const LONG_CONTEXT: usize = 1024;
-
-/// Rows of those over the long one.
-const LONG_SIZES: [usize; 2] = [1, 16];
-
-/// Times that each is timed, at most.
-const MOST_ROUNDS: usize = 15;
 
 /// The model that decides, and its cache.
 #[derive(Debug)]
@@ -79,98 +65,6 @@ impl Target {
     /// Takes memory for steps of so many rows.
     pub(crate) fn reserve(&mut self, num_rows: usize) -> Result<()> {
         self.activations.reserve(num_rows)
-    }
-
-    /// Times forwards of a few sizes over a short and a long context, in at most about `limit`. Overwrites the cache.
-    pub(crate) fn measure_prices(
-        &mut self,
-        blocks: &mut BlockPool,
-        limit: Duration,
-    ) -> Result<Prices> {
-        let deadline = Instant::now() + limit;
-        let mut table = BlockTable::default();
-        // The root and a level below it have to find a position, the largest tree its slots.
-        let num_slots = blocks.num_blocks() * self.block_size;
-        let room = num_slots.saturating_sub(DraftTree::MAX_NODES);
-        let room = room.min(self.llama.num_positions().saturating_sub(2));
-        let has_level_below = self.llama.num_positions() >= 2;
-        let context_len = LONG_CONTEXT.min(room);
-        if !has_level_below || !blocks.grow(&mut table, context_len + DraftTree::MAX_NODES) {
-            return Ok(Prices::free());
-        }
-        let short = SIZES.map(|num_rows| (num_rows, SHORT_CONTEXT.min(room)));
-        let long = LONG_SIZES.map(|num_rows| (num_rows, context_len));
-        let num_long = match context_len > 2 * SHORT_CONTEXT {
-            true => long.len(),
-            false => 0,
-        };
-        let shapes = [&short[..], &long[..num_long]].concat();
-        let measured = self.time_forwards(&table, &shapes, deadline)?;
-        blocks.release(&mut table);
-        let (short, long) = measured.split_at(measured.len().min(short.len()));
-        Ok(Prices::measured(short, long))
-    }
-
-    /// Times forwards of such rows and contexts while there is time; of each the median. They are timed in turns, so
-    /// that what else the machine does in between is in all of them.
-    fn time_forwards(
-        &mut self,
-        table: &BlockTable,
-        shapes: &[(usize, usize)],
-        deadline: Instant,
-    ) -> Result<Vec<(Load, Duration)>> {
-        let mut times = vec![Vec::new(); shapes.len()];
-        // The first forward finds nothing in its place.
-        let mut latest = self.time_forward(table, shapes[0])?;
-        'measuring: for _ in 0..MOST_ROUNDS {
-            for (&shape, times) in shapes.iter().zip(&mut times) {
-                // The next shape takes twice as long at worst, and the first of a round less.
-                if Instant::now() + 2 * latest > deadline {
-                    break 'measuring;
-                }
-                latest = self.time_forward(table, shape)?;
-                times.push(latest);
-                if Instant::now() > deadline {
-                    break 'measuring;
-                }
-            }
-        }
-        let measured = shapes.iter().zip(times).filter_map(|(&shape, mut times)| {
-            times.sort_unstable();
-            let (num_rows, context_len) = shape;
-            let load = Load {
-                num_rows,
-                num_row_keys: num_rows * (context_len + 1),
-                num_keys: context_len + 1,
-            };
-            Some((load, *times.get(times.len() / 2)?))
-        });
-        Ok(measured.collect())
-    }
-
-    fn time_forward(
-        &mut self,
-        table: &BlockTable,
-        (num_rows, context_len): (usize, usize),
-    ) -> Result<Duration> {
-        // All nodes are children of the root.
-        let masks: Vec<u64> = (1..num_rows).map(|node| 1 | 1 << node).collect();
-        let tokens = vec![0; num_rows];
-        let mut batch = Batch::new(self.block_size);
-        batch.push(SequenceRows {
-            table,
-            context_len,
-            start: context_len,
-            tokens: &tokens[..1],
-            first_node: 1,
-            draft_tokens: &tokens[1..],
-            ancestors: &masks,
-        });
-        let started = Instant::now();
-        self.llama
-            .forward(&batch, &mut self.cache, &mut self.activations)?;
-        self.llama.device().synchronize()?;
-        Ok(started.elapsed())
     }
 
     /// Computes the plan's rows and the trees' nodes, and follows the target down each tree.

@@ -312,12 +312,13 @@ impl Budget {
         }
     }
 
-    /// Enters a step into the account, unless prompts had a part in its time.
+    /// Enters a step into the account, unless prompts had a part in its time that is not known.
     fn settle(&mut self, step: &Step, num_emitted: usize, times: Times) {
         let num_seqs = step.candidates.len();
-        if step.load.num_rows == num_seqs {
+        if num_seqs > 0 && self.prices.know(step.load) {
             let took = (times.draft + times.forward + times.rest).as_secs_f64();
-            let plain = num_seqs as f64 * took / self.plain_seconds(step);
+            let plain = self.prices.price(step.load) + self.rest_seconds * num_seqs as f64;
+            let plain = num_seqs as f64 * took / plain;
             // A step that was interrupted says little.
             let plain = plain.min(3.0 * num_emitted.max(num_seqs) as f64);
             self.account.learn(num_seqs, num_emitted as f64, plain);

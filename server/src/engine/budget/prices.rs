@@ -215,9 +215,14 @@ impl Prices {
 
     /// A forward's time in times of what is expected; nothing, where nothing is known of such forwards.
     fn relative(&self, load: Load, took: Duration) -> Option<f64> {
-        let last = self.points.last().filter(|_| self.points.len() > 1)?;
-        let is_known = load.num_rows as f64 <= last.num_rows;
-        is_known.then(|| took.as_secs_f64() / self.expected(load).max(1e-12))
+        let relative = || took.as_secs_f64() / self.expected(load).max(1e-12);
+        self.know(load).then(relative)
+    }
+
+    /// True if the curve reaches so far. Long prompts lie beyond it.
+    pub(crate) fn know(&self, load: Load) -> bool {
+        let last = self.points.last().filter(|_| self.points.len() > 1);
+        last.is_some_and(|last| load.num_rows as f64 <= last.num_rows)
     }
 }
 
