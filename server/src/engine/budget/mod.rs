@@ -255,7 +255,7 @@ impl Budget {
             },
             false => times,
         };
-        self.settle(step, num_emitted, times);
+        self.settle(step, !asked.is_empty(), num_emitted, times);
         self.now += 1;
         let mut all = step.load;
         for (candidate, tree) in step.candidates.iter().zip(trees) {
@@ -312,17 +312,22 @@ impl Budget {
         }
     }
 
-    /// Enters a step into the account, unless prompts had a part in its time that is not known.
-    fn settle(&mut self, step: &Step, num_emitted: usize, times: Times) {
+    /// Enters a step into the account, unless prompts had a part in its time that is not known. Where drafting had none,
+    /// the step brought what plain decoding does, and what else held it up is not drafting's loss.
+    fn settle(&mut self, step: &Step, is_drafting: bool, num_emitted: usize, times: Times) {
         let num_seqs = step.candidates.len();
-        if num_seqs > 0 && self.prices.know(step.load) {
-            let took = (times.draft + times.forward + times.rest).as_secs_f64();
-            let plain = self.prices.price(step.load) + self.rest_seconds * num_seqs as f64;
-            let plain = num_seqs as f64 * took / plain;
-            // A step that was interrupted says little.
-            let plain = plain.min(3.0 * num_emitted.max(num_seqs) as f64);
-            self.account.learn(num_seqs, num_emitted as f64, plain);
+        if num_seqs == 0 || !self.prices.know(step.load) {
+            return;
         }
+        let mut plain = num_seqs as f64;
+        if is_drafting || self.num_plain_steps < SETTLING_STEPS {
+            let took = (times.draft + times.forward + times.rest).as_secs_f64();
+            let usual = self.prices.price(step.load) + self.rest_seconds * num_seqs as f64;
+            // A step that was interrupted says little.
+            let most = 3.0 * num_emitted.max(num_seqs) as f64;
+            plain = (plain * took / usual).min(most);
+        }
+        self.account.learn(num_seqs, num_emitted as f64, plain);
     }
 
     /// Drops what is known of a sequence that is gone.
