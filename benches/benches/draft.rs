@@ -6,6 +6,8 @@
 //! is pieces of the same text, each copied from a random place where the last token of the one before stands: long
 //! matches occur, and all that goes on in more than one way goes on in many.
 //!
+//! The last table is of requests that are drafted for once: the whole prompt is learnt, and forgotten again.
+//!
 //! In the second table caches are cold: before each call all threads read as much as the carried model weighs, and then
 //! one of them alone works for a while, as a step does that samples and commits.
 
@@ -42,6 +44,7 @@ const DOCUMENT: usize = 2_000;
 const SHARED_TOKENS: usize = 1 << 18;
 const SEQUENCES: [usize; 4] = [1, 2, 4, 16];
 const LENGTH: usize = 2_048;
+const PROMPTS: [usize; 3] = [16, 64, 256];
 /// Tokens between the beginnings of two sequences' texts.
 const APART: usize = 400;
 const WEIGHTS: usize = 16 << 20;
@@ -120,8 +123,50 @@ fn main() -> Result<()> {
         let num_threads = rayon::current_num_threads();
         println!("\nThe same with cold caches, by sequences that {num_threads} threads draft for, {LENGTH} tokens each\n");
         let columns = SEQUENCES.map(|num_sequences| format!("{num_sequences} sequences"));
-        print(&mut drafters, &text, &by_sequences, &columns)
+        print(&mut drafters, &text, &by_sequences, &columns)?;
+        print_first(&mut drafters, &text)
     })
+}
+
+/// What requests of several lengths cost that are drafted for once.
+fn print_first(drafters: &mut [(&str, Box<dyn Drafter>)], text: &[Token]) -> Result<()> {
+    println!("\nThe first tree of a request and its end, by its prompt, one thread\n");
+    println!("| drafter | 16 tokens | 64 tokens | 256 tokens |\n| --- | --: | --: | --: |");
+    let sampling = SamplingParams {
+        temperature: 1.0,
+        ..SamplingParams::greedy()
+    };
+    for (name, drafter) in drafters {
+        let mut row = format!("| {name} |");
+        for length in PROMPTS {
+            let mut best = Duration::MAX;
+            for _ in 0..REPETITIONS {
+                let started = Instant::now();
+                for call in 0..CALLS {
+                    let context = context(call, &text[7 * call..][..length], &sampling);
+                    drafter.propose(&[context])?;
+                    drafter.forget(context.seq);
+                }
+                best = best.min(started.elapsed() / CALLS as u32);
+            }
+            row += &format!(" {:.1} |", best.as_secs_f64() * 1e6);
+        }
+        println!("{row}");
+    }
+    Ok(())
+}
+
+fn context<'a>(number: usize, tokens: &'a [Token], sampling: &'a SamplingParams) -> Context<'a> {
+    Context {
+        seq: SeqId(number as u64),
+        tokens,
+        table: BlockTable::EMPTY,
+        sampling,
+        max_draft_tokens: DRAFT_TOKENS,
+        max_draft_depth: DRAFT_TOKENS,
+        costs: Costs::default(),
+        hints: Hints::default(),
+    }
 }
 
 /// What is done again and again.
@@ -275,15 +320,9 @@ fn measure(
     let weights = vec![1_u64; if setting.is_cold { WEIGHTS / 8 } else { 0 }];
     let (mut time, mut nodes) = (Duration::ZERO, 0);
     for call in 0..=CALLS {
-        let context = |number: usize| Context {
-            seq: SeqId(number as u64),
-            tokens: &text[number * APART..][..setting.context + call],
-            table: BlockTable::EMPTY,
-            sampling: &sampling,
-            max_draft_tokens: DRAFT_TOKENS,
-            max_draft_depth: DRAFT_TOKENS,
-            costs: Costs::default(),
-            hints: Hints::default(),
+        let context = |number: usize| {
+            let tokens = &text[number * APART..][..setting.context + call];
+            context(number, tokens, &sampling)
         };
         let contexts: Vec<Context<'_>> = (0..setting.num_sequences).map(context).collect();
         if setting.is_cold {

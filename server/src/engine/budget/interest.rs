@@ -8,6 +8,8 @@ pub(crate) struct Interest {
     period: u64,
     /// The step of the next time.
     due: u64,
+    /// True if a draft came true since: to ask is no trial.
+    is_awake: bool,
     /// Nodes that were verified of late.
     appetite: f32,
 }
@@ -27,6 +29,7 @@ impl Default for Interest {
             gain: 1.0,
             period: 1,
             due: 0,
+            is_awake: false,
             appetite: 16.0,
         }
     }
@@ -41,9 +44,20 @@ impl Interest {
         }
     }
 
+    /// True if a pause ends with this step, and nothing says that more will come of it than the last time.
+    pub(crate) fn is_trial(&self, now: u64) -> bool {
+        self.period > 1 && !self.is_awake && now >= self.due
+    }
+
+    /// Makes the pause longer by as much again.
+    pub(crate) fn postpone(&mut self, now: u64) {
+        self.due = (now / self.period + 1) * self.period;
+    }
+
     /// Cuts a pause short: so many tokens that were drafted last came true, and no other.
     pub(crate) fn wake(&mut self, now: u64, num_true: usize) {
         self.due = self.due.min(now + SHORT_PERIOD);
+        self.is_awake = true;
         self.appetite = self.appetite.max(num_true as f32);
     }
 
@@ -55,9 +69,10 @@ impl Interest {
             true => 1,
             false => (2 * self.period).min(longest(cost)),
         };
+        self.is_awake = false;
         // Periods are in step with each other, so that sequences are asked together: even one that is asked pushes
         // weights out of the processor's cache.
-        self.due = (now / self.period + 1) * self.period;
+        self.postpone(now);
     }
 }
 

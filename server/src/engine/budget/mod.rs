@@ -5,6 +5,8 @@
 //! time would bring otherwise. None, if none pays; and a drafter that brings too little is not even asked.
 
 mod account;
+mod allowance;
+mod ask;
 mod calibration;
 mod choose;
 mod interest;
@@ -16,10 +18,11 @@ mod step;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use foretoken_draft::{Accepted, Costs, DraftTree};
+use foretoken_draft::{Accepted, DraftTree};
 use foretoken_model::{SeqId, Token};
 
 use account::Account;
+use allowance::Allowance;
 use calibration::{Author, Calibration, Records};
 use choose::{Choice, choose};
 use interest::Interest;
@@ -37,6 +40,7 @@ pub struct Budget {
     /// What a new sequence may be expected to gain from drafting.
     interests: HashMap<Author, Interest>,
     account: Account,
+    allowance: Allowance,
     /// The step that is being decided on.
     now: u64,
     /// Steps for which nobody has drafted, since the last for which somebody has.
@@ -74,8 +78,27 @@ struct SequenceRecord {
     guesses: Records,
     shadow: Option<Shadow>,
     is_asked: bool,
+    /// True if it was asked, or would have been, to see whether things have changed.
+    is_trial: bool,
+    /// The step in which it was last asked for.
+    asked_at: u64,
     /// True if the shadow's nodes would be worth verifying if all were certain.
     could_pay: bool,
+}
+
+impl SequenceRecord {
+    /// Of a sequence that nobody has drafted for, and what it may be expected to gain.
+    fn new(interest: Interest, now: u64) -> Self {
+        Self {
+            interest,
+            guesses: Records::default(),
+            shadow: None,
+            is_asked: false,
+            is_trial: false,
+            asked_at: now,
+            could_pay: false,
+        }
+    }
 }
 
 /// What a node has to bring for what it costs: where both are about equal, misjudgements lose more than luck gains.
@@ -88,10 +111,6 @@ const SETTLING_STEPS: usize = 3;
 /// Plain steps in a row, those included, that tell what plain decoding takes.
 const PLAIN_STEPS: usize = 8;
 
-/// Steps with drafts after which that is looked at again: where drafting brings nothing, and more for what it brings.
-const MOST_DRAFTED_STEPS: f64 = 48.0;
-const MORE_DRAFTED_STEPS: f64 = 400.0;
-
 impl Budget {
     /// A policy that knows what forwards cost, and nothing of drafters and texts yet.
     pub fn new(prices: Prices) -> Self {
@@ -101,6 +120,7 @@ impl Budget {
             records: HashMap::new(),
             interests: HashMap::new(),
             account: Account::default(),
+            allowance: Allowance::default(),
             now: 0,
             num_plain_steps: PLAIN_STEPS,
             num_drafted_steps: 0,
@@ -109,64 +129,6 @@ impl Budget {
             num_levels: 1,
             rest_seconds: 0.0,
         }
-    }
-
-    /// What drafters are asked for in this step, by candidate.
-    pub fn ask(&mut self, step: &Step) -> Vec<Ask> {
-        (step.candidates.iter())
-            .map(|candidate| Ask {
-                num_draft_tokens: self.wanted(candidate),
-                costs: self.costs(candidate),
-            })
-            .collect()
-    }
-
-    /// What a level and a node cost a drafter that is to care.
-    fn costs(&self, candidate: &Candidate) -> Costs {
-        let time = candidate
-            .author()
-            .and_then(|author| self.draft_times.get(&author));
-        match time {
-            Some(time) if candidate.min_draft_tokens == 0 => {
-                let tokens = |seconds: f64| (self.rate.tokens_per_second * seconds) as f32;
-                Costs {
-                    level: tokens(time.level),
-                    node: tokens(self.rate.row_seconds),
-                }
-            }
-            _ => Costs::default(),
-        }
-    }
-
-    /// Draft tokens that a drafter is asked for.
-    fn wanted(&mut self, candidate: &Candidate) -> usize {
-        let Some(author) = candidate.author() else {
-            return 0;
-        };
-        // What plain decoding takes has to be seen now and then, and the more rarely the more drafting brings.
-        let most_drafted = MOST_DRAFTED_STEPS + MORE_DRAFTED_STEPS * (self.account.ratio() - 1.0);
-        let is_plain = !self.prices.are_refined() || self.num_drafted_steps as f64 > most_drafted;
-        let interest = *self.interests.entry(author).or_default();
-        let record = self
-            .records
-            .entry(candidate.seq)
-            .or_insert_with(|| SequenceRecord {
-                interest,
-                guesses: Records::default(),
-                shadow: None,
-                is_asked: false,
-                could_pay: false,
-            });
-        let is_drafted = !is_plain && !candidate.is_first;
-        let asked = match is_drafted {
-            true => record
-                .interest
-                .ask(self.now)
-                .max(candidate.min_draft_tokens),
-            false => candidate.min_draft_tokens,
-        };
-        record.is_asked = asked > 0;
-        asked
     }
 
     /// Cuts the trees to the nodes that pay, but none below its request's `min_draft_tokens` while the step has rows.
@@ -232,6 +194,9 @@ impl Budget {
         let gain = choice.worth - (tokens_per_second * choice.seconds) as f32;
         let cost = (tokens_per_second * (drafting + aftermath)) as f32;
         record.could_pay = most > f64::from(cost);
+        if record.is_trial {
+            self.allowance.spend(cost - gain);
+        }
         let all = self.interests.entry(author).or_default();
         for interest in [&mut record.interest, all] {
             interest.judge(self.now, gain, cost, choice.num_nodes);
