@@ -52,13 +52,20 @@ impl OnDevice {
 #[derive(Debug, Default)]
 pub(crate) struct Kept(Option<Tensor>); // [capacity]
 
+/// Numbers that there is room for from the beginning, lest it grow often.
+#[cfg(any(feature = "cuda", test))]
+const LEAST: usize = 1 << 16;
+
 #[cfg(any(feature = "cuda", test))]
 impl Kept {
     /// Writes numbers over those of the step before.
     pub(crate) fn write(&mut self, device: &Device, numbers: &[u32]) -> Result<OnDevice> {
         let memory = match self.0.take() {
             Some(memory) if numbers.len() <= memory.elem_count() => memory,
-            _ => Tensor::zeros(numbers.len().next_power_of_two(), DType::U32, device)?,
+            _ => {
+                let capacity = numbers.len().next_power_of_two().max(LEAST);
+                Tensor::zeros(capacity, DType::U32, device)?
+            }
         };
         memory.inplace_op1(&Overwrite(numbers))?;
         Ok(OnDevice(self.0.insert(memory).clone().into()))
@@ -114,13 +121,13 @@ mod tests {
         let mut kept = Kept::default();
         let mut write = |numbers: &[u32]| kept.write(&Device::Cpu, numbers).unwrap();
         let first = write(&[1, 2, 3]);
-        assert_eq!(read(&first), [1, 2, 3, 0]);
+        assert_eq!(read(&first)[..4], [1, 2, 3, 0]);
         write(&[4]);
-        assert_eq!(read(&first), [4, 2, 3, 0], "the same memory");
-        write(&[5, 6, 7, 8]);
-        assert_eq!(read(&first), [5, 6, 7, 8]);
-        let second = write(&[9; 5]);
-        assert_eq!(read(&second)[..5], [9; 5]);
-        assert_eq!(read(&first), [5, 6, 7, 8], "what was there lives on");
+        assert_eq!(read(&first)[..4], [4, 2, 3, 0], "the same memory");
+        write(&[5; LEAST]);
+        assert_eq!(read(&first), [5; LEAST]);
+        let second = write(&[9; LEAST + 1]);
+        assert_eq!(read(&second)[..=LEAST], [9; LEAST + 1]);
+        assert_eq!(read(&first), [5; LEAST], "what was there lives on");
     }
 }

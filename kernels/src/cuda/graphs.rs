@@ -30,17 +30,15 @@ pub(crate) struct Graphs {
     words: Kept,
     /// Of which tensors the recorded steps know the addresses.
     tensors: Option<[TensorId; 3]>,
+    /// And which of columns, words, and scratch memory.
+    addresses: [u64; 3],
     /// How the model attends, which its first step tells.
     attention: Option<(Kernel, Shape)>,
     recorded: HashMap<Key, Recorded>,
     has_failed: bool,
 }
 
-struct Recorded {
-    graph: CudaGraph,
-    /// Of columns, words, and scratch memory.
-    addresses: [u64; 3],
-}
+struct Recorded(CudaGraph);
 
 // SAFETY: the driver wants calls on a graph one after another, from whatever thread; they are made through `&mut Graphs`.
 unsafe impl Send for Recorded {}
@@ -58,6 +56,7 @@ impl Graphs {
             columns: Kept::default(),
             words: Kept::default(),
             tensors: None,
+            addresses: [0; 3],
             attention: None,
             recorded: HashMap::new(),
             has_failed: false,
@@ -124,10 +123,9 @@ impl Graphs {
         let (columns, words) = (there(&paging.on_device)?, there(&dealt.words)?);
         // Held until the launches are made.
         let partials = scratch(&self.device, num_partials)?;
-        let addresses = [columns, words, partials.address];
-        let recorded = self.recorded.get(&key);
-        if let Some(recorded) = recorded.filter(|recorded| recorded.addresses == addresses) {
-            match recorded.graph.launch() {
+        self.expect([columns, words, partials.address]);
+        if let Some(Recorded(graph)) = self.recorded.get(&key) {
+            match graph.launch() {
                 Ok(()) => return Ok(()),
                 Err(error) => self.give_up(&Error::wrap(error)),
             }
@@ -140,14 +138,22 @@ impl Graphs {
         }
         // Everything is loaded now, and all memory large enough.
         let partials = scratch(&self.device, 0)?.address;
+        self.expect([columns, words, partials]);
         match record(&self.device, || step(&paging)) {
             Ok(graph) => {
-                let addresses = [columns, words, partials];
-                self.recorded.insert(key, Recorded { graph, addresses });
+                self.recorded.insert(key, Recorded(graph));
             }
             Err(error) => self.give_up(&error),
         }
         Ok(())
+    }
+
+    /// Forgets what was recorded of other memory: it has moved because it had to grow.
+    fn expect(&mut self, addresses: [u64; 3]) {
+        if self.addresses != addresses {
+            self.addresses = addresses;
+            self.recorded.clear();
+        }
     }
 
     fn give_up(&mut self, error: &Error) {
