@@ -14,7 +14,7 @@
 #   3 sanitizer   the same under compute-sanitizer       8 acceptance  the carried model and its drafters
 #   4 kernels     share of a copy's speed and of the     9 lossless    the same text, whatever drafts, at every temperature
 #                 library's rate                        10 peer        the same weights in PyTorch
-#   5 models      random weights of real shapes
+#   5 models      random weights of real shapes          11 graphs      replayed steps against kernels launched one by one
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -56,7 +56,7 @@ take() {
 
 run() {
   out=$1; shift
-  device=cuda parts=1,2,3,4,5,6,7,8,9,10 work=
+  device=cuda parts=1,2,3,4,5,6,7,8,9,10,11 work=
   while [ $# -gt 0 ]; do
     case $1 in
       --device) device=$2; shift 2 ;;
@@ -81,7 +81,7 @@ run() {
   for part in ${parts//,/ }; do
     case $part in
       1) name=machine ;; 2) name=parity ;; 3) name=sanitizer ;; 4) name=kernels ;; 5) name=models ;;
-      6) name=forward ;; 7) name=efficiency ;; 8) name=acceptance ;; 9) name=lossless ;; 10) name=peer ;;
+      6) name=forward ;; 7) name=efficiency ;; 8) name=acceptance ;; 9) name=lossless ;; 10) name=peer ;; 11) name=graphs ;;
       *) fail "there is no part $part" ;;
     esac
     file=$out/$(printf %02d "$part")-$name
@@ -119,7 +119,7 @@ part_sanitizer() {
   command -v compute-sanitizer || { echo "compute-sanitizer is not installed"; return 1; }
   for tool in memcheck racecheck initcheck; do
     timeout 170 compute-sanitizer --tool "$tool" --error-exitcode 9 "$bin/test-kernels" cuda::attention cuda::draws \
-      cuda::what_passes --test-threads=1 && echo "$tool: clean" || echo "$tool: status $?"
+      cuda::what_passes cuda_graphs::a_replayed --test-threads=1 && echo "$tool: clean" || echo "$tool: status $?"
   done | tee "$file.txt"
   ! grep -q ": status" "$file.txt"
 }
@@ -178,9 +178,10 @@ part_lossless() {
   for temperature in 0 0.7 1 1.3; do
     for prompt in "${prompts[@]}"; do
       local plain=
-      for draft in "none 0" "trigram 4" "trigram 32" "lookup 16" "chimera 16" "auto 63"; do
+      for draft in "none 0" "trigram 4" "trigram 32" "lookup 16" "chimera 16" "auto 63" "none-eager 0" "auto-eager 63"; do
         local drafter=${draft% *} nodes=${draft#* } same=false
-        local options=(--drafter "$drafter")
+        local options=(--drafter "${drafter%-eager}")
+        [ "$drafter" = "${drafter%-eager}" ] || options+=(--enforce-eager)
         [ "$nodes" = 0 ] || options+=(--max-draft-tokens "$nodes" --min-draft-tokens "$nodes")
         text=$("$bin/foretoken" generate --device "$device" -p "$prompt" --temperature "$temperature" --seed 1 \
           --max-tokens "$tokens" "${options[@]}")
@@ -199,6 +200,26 @@ part_peer() {
   local folder=$here/model/demo; [ "$shape" = carried ] || folder=$(model_of $shape | cut -d' ' -f2)
   timeout 560 python3 "$here/gpu_peer.py" --model "$folder" --device "$device" --out "$file.jsonl" \
     --demo "$here/model/demo" $([ $is_dry = 1 ] && echo --quick)
+}
+
+# Time by rows, and tokens per second, with graphs and without. Part 9 compares the texts.
+part_graphs() {
+  local questions=6 rows=1,2,4,8,16,32,64,65,128,256,512
+  [ $is_dry = 1 ] && questions=1 rows=1,8
+  : > "$file.txt"
+  for shape in $shapes; do
+    local model; model=$(model_of "$shape")
+    for eager in "" --enforce-eager; do
+      echo "## $shape, ${eager:-graphs}"
+      # shellcheck disable=SC2086
+      timeout 90 "$bin/bench-forward" $model --device "$device" $eager --dtypes bfloat16 --seconds $seconds --rows $rows
+    done
+  done | tee -a "$file.txt"
+  for eager in "" --enforce-eager; do
+    echo "## the carried model, ${eager:-graphs}"
+    timeout 120 "$bin/bench-engine" --device "$device" $eager --questions $questions --tokens 64 --workloads dialogue \
+      --drafters auto --budgets 8 --batches 1,16
+  done | tee -a "$file.txt"
 }
 
 case ${1:-} in

@@ -29,6 +29,9 @@ pub struct ModelOptions {
     /// Where the model computes: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
+    /// Launches a GPU's kernels one by one
+    #[arg(long)]
+    pub enforce_eager: bool,
 }
 
 /// Opens a device.
@@ -82,6 +85,7 @@ impl ModelOptions {
             dtype,
             quantization: (format == Format::Int8).then_some(Quantization::Int8),
             max_model_len: None,
+            enforce_eager: self.enforce_eager,
         };
         let device = device_of(self.device)?;
         LoadedModel::load(&source, load, &device).with_context(|| source.place().into_owned())

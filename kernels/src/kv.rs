@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, ba
 use crate::places::Places;
 use crate::rows::{Element, Rows, matrix, with_element};
 
-/// Writes row i of `rows` into slot `slots[i]` of `cache`.
+/// Writes row i of `rows` into slot `slots[i]` of `cache`; a row of slot `u32::MAX`, which only fills a step up, nowhere.
 ///
 /// `cache`: `[slots, width]`, `rows`: `[rows, width]`, of one dtype.
 pub fn write_kv<'a>(
@@ -45,7 +45,7 @@ impl WriteKv<'_> {
                 slots.len()
             );
         }
-        slots.iter().try_for_each(|&slot| check(slot, num_slots))
+        check_slots(slots, num_slots)
     }
 }
 
@@ -67,7 +67,9 @@ impl InplaceOp2 for WriteKv<'_> {
             let rows = Rows::<T>::new(rows, rl)?;
             let cache = &mut T::slice_mut(cache)?[cl.start_offset()..];
             for (row, &slot) in self.slots.values().iter().enumerate() {
-                cache[slot as usize * stride..][..width].copy_from_slice(rows.row(row));
+                if slot != NO_SLOT {
+                    cache[slot as usize * stride..][..width].copy_from_slice(rows.row(row));
+                }
             }
         });
         Ok(())
@@ -121,6 +123,15 @@ impl InplaceOp1 for MoveKv<'_> {
         self.check(layout)?;
         crate::cuda::move_kv(cache, layout, self.moves)
     }
+}
+
+/// The slot of a row that is written nowhere.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+
+/// Checks slots that rows are written to.
+pub(crate) fn check_slots(slots: &[u32], num_slots: usize) -> Result<()> {
+    let mut slots = slots.iter().filter(|&&slot| slot != NO_SLOT);
+    slots.try_for_each(|&slot| check(slot, num_slots))
 }
 
 fn check(slot: u32, num_slots: usize) -> Result<()> {

@@ -10,6 +10,7 @@ mod args;
 mod cuda;
 mod device;
 mod gather_silu;
+mod graphs;
 mod kv;
 #[cfg(any(feature = "cuda", test))]
 mod launch;
@@ -32,6 +33,7 @@ mod tests;
 pub use add::add;
 pub use device::{DeviceError, DeviceMemory, device_memory, open_cuda};
 pub use gather_silu::gather_silu;
+pub use graphs::{Common, Graphs};
 pub use kv::{move_kv, write_kv};
 pub use linear::Linear;
 pub use on_device::OnDevice;

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use candle_core::{Result, bail};
 
+#[cfg(any(feature = "cuda", test))]
+use crate::kv::NO_SLOT;
 use crate::on_device::OnDevice;
 use crate::paged_attention::Planned;
 
@@ -30,6 +32,8 @@ pub struct Paging {
     pub ancestors: Vec<u64>,
     /// Cache slot that each row's keys and values are written to. `[rows]`
     pub slots: Vec<u32>,
+    /// Rows at the end that only fill a step up: they write nothing, and nobody reads what they get.
+    pub padding: usize,
     /// The rows' numbers where a GPU reads them; empty it when they change.
     pub on_device: OnDevice,
     /// How a GPU goes about their attention; empty it when they change.
@@ -42,8 +46,20 @@ impl Paging {
         self.positions.len()
     }
 
+    /// The batch, filled up to so many rows by some at position 0 of its first sequence that are written nowhere.
+    #[cfg(any(feature = "cuda", test))]
+    pub(crate) fn padded(&self, num_rows: usize) -> Self {
+        let mut padded = self.clone();
+        padded.padding += num_rows - self.num_rows();
+        padded.seqs.resize(num_rows, 0);
+        padded.positions.resize(num_rows, 0);
+        padded.ancestors.resize(num_rows, 1);
+        padded.slots.resize(num_rows, NO_SLOT);
+        padded
+    }
+
     /// What `on_device` holds: positions, then slots. `[2 * rows]`
-    #[cfg(feature = "cuda")]
+    #[cfg(any(feature = "cuda", test))]
     pub(crate) fn columns(&self) -> Vec<u32> {
         let positions = self.positions.iter().map(|&position| position as u32);
         positions.chain(self.slots.iter().copied()).collect()

@@ -53,15 +53,20 @@ impl Rotate<'_> {
                 2 * half
             );
         }
-        match positions
-            .iter()
-            .find(|&&position| position >= num_positions)
-        {
-            Some(position) => {
-                bail!("rotate: position {position}, but angles for {num_positions} positions")
-            }
-            None => Ok(()),
+        check_positions(positions, num_positions)
+    }
+}
+
+/// Checks that there are angles for all positions.
+pub(crate) fn check_positions(positions: &[usize], num_positions: usize) -> Result<()> {
+    match positions
+        .iter()
+        .find(|&&position| position >= num_positions)
+    {
+        Some(position) => {
+            bail!("rotate: position {position}, but angles for {num_positions} positions")
         }
+        None => Ok(()),
     }
 }
 

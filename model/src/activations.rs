@@ -1,6 +1,7 @@
 //! The buffers that a forward writes, kept from step to step.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+use foretoken_kernels::{Common, Graphs, Paging};
 
 use crate::config::Config;
 use crate::logits::Logits;
@@ -13,6 +14,7 @@ pub struct Activations {
     config: Config,
     rows: Option<Rows>,
     logits: Option<Tensor>, // [capacity, vocab], float32
+    graphs: Graphs,
 }
 
 /// One forward's buffers. `[rows, ..]` each
@@ -39,14 +41,15 @@ pub(crate) struct Rows {
 }
 
 impl Activations {
-    /// Empty buffers for a model of this shape.
-    pub fn new(config: &Config, dtype: DType, device: &Device) -> Self {
+    /// Empty buffers for a model of this shape, and for what a GPU replays in them.
+    pub(crate) fn new(config: &Config, dtype: DType, device: &Device, graphs: Graphs) -> Self {
         Self {
             dtype,
             device: device.clone(),
             config: config.clone(),
             rows: None,
             logits: None,
+            graphs,
         }
     }
 
@@ -74,6 +77,27 @@ impl Activations {
         let view = rows.narrow(num_rows)?;
         self.rows = Some(rows);
         Ok(view)
+    }
+
+    /// Makes a step in the buffers: by `step`, or by replaying what it launched before, see `Graphs`.
+    pub(crate) fn run(
+        &mut self,
+        paging: &Paging,
+        cache: &Tensor,
+        angles: &Tensor,
+        step: impl Fn(&Rows, &Paging) -> Result<()>,
+    ) -> Result<()> {
+        let Some(buffers) = &self.rows else {
+            bail!("a step without buffers");
+        };
+        let common = Common {
+            cache,
+            angles,
+            rows: &buffers.x,
+        };
+        self.graphs.run(paging, common, |paging| {
+            step(&buffers.narrow(paging.num_rows())?, paging)
+        })
     }
 
     fn allocate(&self, num_rows: usize) -> Result<Rows> {

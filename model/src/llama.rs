@@ -1,7 +1,9 @@
 //! The Llama architecture's forward over a flat batch, a paged cache and tree masks.
 
 use candle_core::{DType, Device, Result, Tensor};
-use foretoken_kernels::{Linear, add, paged_attention, rms_norm, rotate, silu_mul, write_kv};
+use foretoken_kernels::{
+    Graphs, Linear, Paging, add, paged_attention, rms_norm, rotate, silu_mul, write_kv,
+};
 
 use crate::activations::{Activations, Rows};
 use crate::batch::Batch;
@@ -24,6 +26,7 @@ pub struct Llama {
     cos: Tensor,     // [positions, head_dim / 2]
     sin: Tensor,     // [positions, head_dim / 2]
     fingerprint: String,
+    enforce_eager: bool,
 }
 
 #[derive(Debug)]
@@ -46,11 +49,12 @@ pub struct Output<'a> {
 }
 
 impl Llama {
-    /// Takes the weights out of a checkpoint and prepares angles for `num_positions`.
+    /// Takes the weights out of a checkpoint and prepares angles for `num_positions`; see `LoadOptions`.
     pub(crate) fn load(
         config: Config,
         take: Take<'_>,
         num_positions: usize,
+        enforce_eager: bool,
     ) -> std::result::Result<Self, LoadError> {
         let vocabulary = [config.vocab_size, config.hidden_size];
         let embedding = take.matrix(&[("model.embed_tokens", vocabulary)])?;
@@ -77,6 +81,7 @@ impl Llama {
             cos,
             sin,
             fingerprint,
+            enforce_eager,
             config,
         })
     }
@@ -150,7 +155,11 @@ impl Llama {
 
     /// Buffers for this model's forwards.
     pub fn activations(&self) -> Activations {
-        Activations::new(&self.config, self.dtype, self.device())
+        let graphs = match self.enforce_eager {
+            true => Graphs::default(),
+            false => Graphs::new(self.device()),
+        };
+        Activations::new(&self.config, self.dtype, self.device(), graphs)
     }
 
     /// Computes all rows and writes their keys and values into the cache.
@@ -184,16 +193,19 @@ impl Llama {
     ) -> Result<Tensor> {
         let rows = activations.rows(batch.num_rows())?;
         self.embedding.rows(&batch.tokens, &rows.x)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            self.attention(layer, &rows, batch, cache.layer(index))?;
-            self.feed_forward(layer, &rows)?;
-        }
-        self.norm(&rows.x, &self.norm, &rows.normed)?;
+        let (paging, slots) = (&batch.paging, cache.layer(0));
+        activations.run(paging, slots, &self.cos, |rows, paging| {
+            for (index, layer) in self.layers.iter().enumerate() {
+                self.attention(layer, rows, paging, cache.layer(index))?;
+                self.feed_forward(layer, rows)?;
+            }
+            self.norm(&rows.x, &self.norm, &rows.normed)
+        })?;
         Ok(rows.normed)
     }
 
     /// Adds attention over the cache to the stream, this step's rows included: they are read back as stored.
-    fn attention(&self, layer: &Layer, rows: &Rows, batch: &Batch, cache: &Tensor) -> Result<()> {
+    fn attention(&self, layer: &Layer, rows: &Rows, paging: &Paging, cache: &Tensor) -> Result<()> {
         let Config {
             num_heads,
             num_kv_heads,
@@ -212,15 +224,9 @@ impl Llama {
         } = rows;
         self.norm(x, &layer.attention_norm, normed)?;
         layer.qkv.forward(normed, qkv)?;
-        rotate(
-            qkv,
-            &self.cos,
-            &self.sin,
-            &batch.paging,
-            num_heads + num_kv_heads,
-        )?;
-        write_kv(cache, kv, &batch.paging)?;
-        paged_attention(q, cache, &batch.paging, head_dim, mixed)?;
+        rotate(qkv, &self.cos, &self.sin, paging, num_heads + num_kv_heads)?;
+        write_kv(cache, kv, paging)?;
+        paged_attention(q, cache, paging, head_dim, mixed)?;
         layer.output.forward(mixed, added)?;
         add(x, added)
     }

@@ -39,6 +39,8 @@ pub struct LoadOptions {
     pub quantization: Option<Quantization>,
     /// May shorten the model's context, not stretch it.
     pub max_model_len: Option<usize>,
+    /// Launches a GPU's kernels one by one, in place of replaying what a step like this one launched.
+    pub enforce_eager: bool,
 }
 
 impl LoadedModel {
@@ -87,7 +89,7 @@ impl LoadedModel {
             quantization: options.quantization,
             device,
         };
-        let llama = Llama::load(config, take, max_model_len)?;
+        let llama = Llama::load(config, take, max_model_len, options.enforce_eager)?;
         // Old checkpoints store the rotary frequencies, and some a copy of the tied embedding.
         let tied = llama.config().tie_word_embeddings;
         checkpoint.finish(|name| {

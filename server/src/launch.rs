@@ -300,6 +300,7 @@ fn load_options(options: &EngineOptions) -> LoadOptions {
         dtype,
         quantization,
         max_model_len: options.max_model_len,
+        enforce_eager: options.enforce_eager,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod add;
 mod gather_silu;
+mod graphs;
 mod kv;
 mod linear;
 mod linear_rows;
@@ -21,6 +22,7 @@ mod view;
 
 pub(crate) use add::add;
 pub(crate) use gather_silu::gather_silu;
+pub(crate) use graphs::Graphs;
 pub(crate) use kv::{move_kv, write_kv};
 pub(crate) use linear::linear;
 pub(crate) use linear_rows::linear_rows;
@@ -28,7 +30,7 @@ pub(crate) use memory::memory;
 pub(crate) use module::{Module, module};
 pub(crate) use open::open;
 pub(crate) use paged_attention::paged_attention;
-pub(crate) use places::{Numbers, shared};
+pub(crate) use places::{Numbers, overwrite, shared};
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use rotary::rotate;
 pub(crate) use sampling::{change_logits, sample_rows};

@@ -29,9 +29,7 @@ pub(crate) fn paged_attention(
     }
     let device = y.device().clone();
     let kernel = Kernel::new(q.dtype, shape, q.is_aligned() && cache.is_aligned())?;
-    let dealt = paging
-        .attention
-        .of(paging, kernel.num_queries(), shape.group);
+    let dealt = paging.attention.of(paging, kernel, shape);
     let Dealt { plan, words, .. } = &*dealt;
     let start = shared(&device, words, || plan.words(&paging.block_tables))?;
     let partials = scratch(&device, kernel.partials_len(plan, shape))?;
@@ -54,7 +52,7 @@ pub(crate) fn paged_attention(
         scale: shape.scale(),
         num_rows: q.num_rows as u32,
     };
-    let attend = kernel.launch(shape, plan.items.len(), q.num_rows);
+    let attend = kernel.launch(shape, plan);
     // SAFETY: every slot that a row may name lies in the cache, and partial sums have room.
     unsafe { launch(&device, &MODULE, attend, args) }?;
     if kernel.folds(plan) {

@@ -1,8 +1,11 @@
 //! The numbers of rows on the device.
 
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::CudaStorageSlice;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
-use candle_core::{CudaDevice, Device, Result, Storage, bail};
+use candle_core::{CudaDevice, CudaStorage, Device, Result, Storage, bail};
 
+use super::graphs::outside_of_captures;
 use super::view::address;
 use crate::on_device::OnDevice;
 use crate::paging::Paging;
@@ -16,6 +19,7 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// Copies a slice.
     pub(crate) fn upload(device: &CudaDevice, values: &[u32]) -> Result<Self> {
+        outside_of_captures("numbers were copied")?;
         // Memory of length 0 has no address.
         let own = match values {
             [] => device.clone_htod(&[0])?,
@@ -44,10 +48,23 @@ pub(crate) fn shared(
     copy: &OnDevice,
     numbers: impl FnOnce() -> Vec<u32>,
 ) -> Result<u64> {
+    let numbers = || {
+        outside_of_captures("numbers were copied")?;
+        Ok(numbers())
+    };
     let copy = copy.of(&Device::Cuda(device.clone()), numbers)?;
     let (storage, layout) = copy.storage_and_layout();
     match &*storage {
         Storage::Cuda(storage) => address(storage, layout),
         _ => bail!("these numbers were copied to another device"),
+    }
+}
+
+/// Copies numbers to the beginning of memory that has room for them.
+pub(crate) fn overwrite(memory: &mut CudaStorage, numbers: &[u32]) -> Result<()> {
+    let device = memory.device().clone();
+    match &mut memory.slice {
+        CudaStorageSlice::U32(memory) => device.memcpy_htod(numbers, memory),
+        _ => bail!("overwrite: memory of another kind of numbers"),
     }
 }

@@ -97,8 +97,8 @@ impl Kernel {
         plan.folds && matches!(self, Self::Tiles { .. })
     }
 
-    /// The launch that computes, for so many blocks' items.
-    pub(crate) fn launch(self, shape: Shape, num_items: usize, num_rows: usize) -> Launch {
+    /// The launch that computes a plan.
+    pub(crate) fn launch(self, shape: Shape, plan: &Plan) -> Launch {
         let kv_heads = shape.kv_heads as u32;
         let (kernel, grid, shared_bytes) = match self {
             Self::Tiles { dim, num_queries } => (
@@ -108,7 +108,7 @@ impl Kernel {
                     128 => "paged_attention_128",
                     _ => "paged_attention_256",
                 },
-                [num_items as u32, kv_heads, 1],
+                [plan.num_blocks as u32, kv_heads, 1],
                 shared_bytes(dim as u32, num_queries as u32),
             ),
             Self::Plain { dtype } => (
@@ -116,7 +116,7 @@ impl Kernel {
                     DType::F32 => "paged_attention_float32",
                     _ => "paged_attention_bfloat16",
                 },
-                [num_rows as u32, kv_heads * shape.group as u32, 1],
+                [plan.rows.len() as u32, kv_heads * shape.group as u32, 1],
                 0,
             ),
         };
@@ -170,8 +170,9 @@ mod tests {
                 kv_heads: 2,
                 group,
             };
+            let plan = Plan::default();
             let kernel =
-                Kernel::new(dtype, shape, true).map(|kernel| kernel.launch(shape, 3, 5).kernel);
+                Kernel::new(dtype, shape, true).map(|kernel| kernel.launch(shape, &plan).kernel);
             assert_eq!(kernel.ok(), want, "{dtype:?} {head_dim} {group}");
         }
     }

@@ -1,6 +1,10 @@
 //! How the device's attention is dealt out to blocks. Nothing here changes a bit of what a row gets.
 
 #[cfg(feature = "cuda")]
+use super::args::Kernel;
+#[cfg(feature = "cuda")]
+use super::unit::Shape;
+#[cfg(feature = "cuda")]
 use crate::on_device::OnDevice;
 use crate::paging::Paging;
 
@@ -53,6 +57,8 @@ impl Row {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) items: Vec<Item>,
+    /// Blocks for each head of keys and values: one for each item, or more, which find nothing to do.
+    pub(crate) num_blocks: usize,
     pub(crate) rows: Vec<Row>,
     /// Partial sums of all rows.
     pub(crate) num_partials: usize,
@@ -61,7 +67,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Deals a batch out, in blocks that hold `num_queries` queries, `group` of each row.
+    /// Deals a batch out, in blocks that hold `num_queries` queries, `group` of each row. Rows that only fill up get
+    /// none: what lies in their place is nobody's.
     pub(crate) fn new(paging: &Paging, num_queries: usize, group: usize) -> Self {
         let mut plan = Self {
             rows: (0..paging.num_rows())
@@ -69,12 +76,11 @@ impl Plan {
                 .collect(),
             ..Self::default()
         };
+        let seqs = &paging.seqs[..paging.num_rows() - paging.padding];
         let mut first = 0;
-        while first < paging.num_rows() {
-            let seq = paging.seqs[first];
-            let same_seq = paging.seqs[first..]
-                .iter()
-                .take_while(|&&other| other == seq);
+        while first < seqs.len() {
+            let seq = seqs[first];
+            let same_seq = seqs[first..].iter().take_while(|&&other| other == seq);
             let end = first + same_seq.count();
             // More rows than a tree has are a prompt's. Its blocks are many without cutting their keys, and partial sums
             // would take room.
@@ -85,7 +91,13 @@ impl Plan {
             }
             first = end;
         }
+        plan.num_blocks = plan.items.len();
         plan
+    }
+
+    /// Takes as many blocks as other plans of about this size, for a launch that serves them all.
+    pub(crate) fn round_up(&mut self) {
+        self.num_blocks = self.num_blocks.next_power_of_two();
     }
 
     /// Rows whose leading splits, which all of them see whole, are read once for all; in what is left most rows have
@@ -133,15 +145,14 @@ impl Plan {
     }
 }
 
-/// Where things lie in `Plan::words`.
-#[cfg(feature = "cuda")]
+/// Where things lie in `Plan::words`: with as many blocks and rows, always there.
 impl Plan {
     pub(crate) fn items_start(&self) -> usize {
         size_of::<Item>() / size_of::<u32>()
     }
 
     pub(crate) fn rows_start(&self) -> usize {
-        let end = self.items_start() + self.items.len() * size_of::<Item>() / size_of::<u32>();
+        let end = self.items_start() + self.num_blocks * size_of::<Item>() / size_of::<u32>();
         end.next_multiple_of(size_of::<Row>() / size_of::<u32>())
     }
 
@@ -186,24 +197,24 @@ impl Plan {
 pub(crate) struct Dealt {
     pub(crate) plan: Plan,
     pub(crate) words: OnDevice,
-    num_queries: usize,
-    group: usize,
+    pub(crate) kernel: Kernel,
+    pub(crate) shape: Shape,
 }
 
 #[cfg(feature = "cuda")]
 impl Dealt {
-    pub(crate) fn new(plan: Plan, num_queries: usize, group: usize) -> Self {
+    pub(crate) fn new(paging: &Paging, kernel: Kernel, shape: Shape) -> Self {
         Self {
-            plan,
+            plan: Plan::new(paging, kernel.num_queries(), shape.group),
             words: OnDevice::default(),
-            num_queries,
-            group,
+            kernel,
+            shape,
         }
     }
 
-    /// True if blocks have so many queries, `group` of each row.
-    pub(crate) fn is_for(&self, num_queries: usize, group: usize) -> bool {
-        (self.num_queries, self.group) == (num_queries, group)
+    /// True if blocks have as many queries, and as many of each row.
+    pub(crate) fn is_for(&self, kernel: Kernel, shape: Shape) -> bool {
+        self.kernel.num_queries() == kernel.num_queries() && self.shape.group == shape.group
     }
 }
 

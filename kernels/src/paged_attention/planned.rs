@@ -4,7 +4,11 @@
 use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "cuda")]
-use super::plan::{Dealt, Plan};
+use super::args::Kernel;
+#[cfg(feature = "cuda")]
+use super::plan::Dealt;
+#[cfg(feature = "cuda")]
+use super::unit::Shape;
 #[cfg(feature = "cuda")]
 use crate::paging::Paging;
 
@@ -23,20 +27,30 @@ impl Clone for Planned {
 
 #[cfg(feature = "cuda")]
 impl Planned {
-    /// The batch, dealt out to blocks of so many queries, `group` of each row.
-    pub(crate) fn of(&self, paging: &Paging, num_queries: usize, group: usize) -> Arc<Dealt> {
-        let deal = || {
-            Arc::new(Dealt::new(
-                Plan::new(paging, num_queries, group),
-                num_queries,
-                group,
-            ))
-        };
+    /// The batch, dealt out to a kernel's blocks.
+    pub(crate) fn of(&self, paging: &Paging, kernel: Kernel, shape: Shape) -> Arc<Dealt> {
+        let deal = || Arc::new(Dealt::new(paging, kernel, shape));
         let dealt = self.dealt.get_or_init(deal);
-        match dealt.is_for(num_queries, group) {
+        match dealt.is_for(kernel, shape) {
             true => dealt.clone(),
             // Another model's layers over the same rows.
             false => deal(),
+        }
+    }
+
+    /// How the first layer asked for it, if one has.
+    pub(crate) fn known(&self) -> Option<(Kernel, Shape)> {
+        let dealt = self.dealt.get()?;
+        Some((dealt.kernel, dealt.shape))
+    }
+}
+
+/// Dealt out before the first layer asks.
+#[cfg(feature = "cuda")]
+impl From<Dealt> for Planned {
+    fn from(dealt: Dealt) -> Self {
+        Self {
+            dealt: Arc::new(dealt).into(),
         }
     }
 }

@@ -44,6 +44,10 @@ pub(super) fn paging(
             paging.ancestors.push(mask);
         }
     }
+    // A row writes where the last of its keys is found.
+    paging.slots = (0..paging.num_rows())
+        .map(|row| visible(&paging, row).last().map_or(0, |&slot| slot as u32))
+        .collect();
     paging
 }
 
@@ -82,7 +86,8 @@ pub(super) fn only(paging: &Paging, start: usize, len: usize) -> Paging {
     Paging {
         seqs: paging.seqs[rows.clone()].to_vec(),
         positions: paging.positions[rows.clone()].to_vec(),
-        ancestors: paging.ancestors[rows].to_vec(),
+        ancestors: paging.ancestors[rows.clone()].to_vec(),
+        slots: paging.slots[rows].to_vec(),
         ..paging.clone()
     }
 }
@@ -90,7 +95,12 @@ pub(super) fn only(paging: &Paging, start: usize, len: usize) -> Paging {
 /// Heads of a model: size, query heads, heads of keys and values.
 pub(super) type Heads = (usize, usize, usize);
 
-fn attend(q: &Tensor, cache: &Tensor, paging: &Paging, (head_dim, heads, _): Heads) -> Tensor {
+pub(super) fn attend(
+    q: &Tensor,
+    cache: &Tensor,
+    paging: &Paging,
+    (head_dim, heads, _): Heads,
+) -> Tensor {
     written((paging.num_rows(), heads * head_dim), q.dtype(), |y| {
         paged_attention(q, cache, paging, head_dim, y)
     })

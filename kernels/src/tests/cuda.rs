@@ -9,7 +9,7 @@ use crate::{
     rms_norm, rotate, sample_rows, silu_mul, write_kv,
 };
 
-fn device() -> Option<Device> {
+pub(super) fn device() -> Option<Device> {
     match open_cuda(0) {
         Ok(device) => Some(device),
         Err(error) => {

@@ -3,7 +3,10 @@
 mod attention;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod cuda_graphs;
 mod emulated;
 mod linear;
+mod padding;
 mod rows;
 mod support;

@@ -37,6 +37,14 @@ pub struct EngineOptions {
     )]
     pub quantization: Option<QuantizationChoice>,
 
+    /// Has a GPU's kernels launched one by one, as vLLM calls it, and not replayed as CUDA graphs. The text is the same
+    #[arg(
+        long, env = "FORETOKEN_ENFORCE_EAGER", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_value = "false", default_missing_value = "true",
+        action = ArgAction::Set, help_heading = MODEL, hide_short_help = true
+    )]
+    pub enforce_eager: bool,
+
     /// Tokens of prompt and output together, at most [default: what the model was trained for]
     #[arg(
         long, env = "FORETOKEN_MAX_MODEL_LEN", value_name = "N", value_parser = count(1),

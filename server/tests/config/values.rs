@@ -25,6 +25,7 @@ fn defaults() {
     assert_eq!((engine.model, engine.dtype), (None, DtypeChoice::Auto));
     assert_eq!(engine.device, DeviceChoice::Auto);
     assert_eq!(engine.gpu_memory_utilization, 0.9);
+    assert!(!engine.enforce_eager);
     assert_eq!((engine.max_model_len, engine.threads), (None, None));
     assert_eq!(engine.max_num_seqs, 16);
     assert_eq!(engine.max_num_batched_tokens, 512);

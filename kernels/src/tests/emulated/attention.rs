@@ -16,6 +16,13 @@ fn elements(tensor: &Tensor) -> Vec<bf16> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
+/// What is uploaded of a plan, on a multiple of 8 bytes.
+fn words(plan: &Plan, block_tables: &[u32]) -> Vec<u64> {
+    let words = plan.words(block_tables);
+    let pair = |pair: &[u32]| u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32;
+    words.chunks(2).map(pair).collect()
+}
+
 /// Attention on the emulated device, in bfloat16 or, row by row, in float32.
 struct Device {
     emulator: Emulator,
@@ -31,11 +38,14 @@ impl Device {
             group: num_heads / kv_heads,
         };
         let kernel = Kernel::new(q.dtype(), shape, true).unwrap();
-        let plan = Plan::new(paging, kernel.num_queries(), shape.group);
+        let mut plan = Plan::new(paging, kernel.num_queries(), shape.group);
+        // More blocks than there are items, as a recorded launch may have.
+        plan.num_blocks += 1;
+        plan.round_up();
         let num_rows = paging.num_rows();
-        // One block more than there are items, as a captured launch may have.
-        let launch = kernel.launch(shape, plan.items.len() + 1, num_rows);
-        let num_items = plan.items.len() as u32;
+        let launch = kernel.launch(shape, &plan);
+        let words = words(&plan, &paging.block_tables);
+        let at = |word: usize| words.as_ptr() as u64 + (word * size_of::<u32>()) as u64;
         let partials = vec![f32::NAN; kernel.partials_len(&plan, shape)];
         let run = |q: *const u8, cache: *const u8, y: *mut u8| {
             let args = Args {
@@ -43,10 +53,10 @@ impl Device {
                 cache: cache as u64,
                 y: y as u64,
                 partials: partials.as_ptr() as u64,
-                num_items: &raw const num_items as u64,
-                items: plan.items.as_ptr() as u64,
-                rows: plan.rows.as_ptr() as u64,
-                blocks: paging.block_tables.as_ptr() as u64,
+                num_items: at(0),
+                items: at(plan.items_start()),
+                rows: at(plan.rows_start()),
+                blocks: at(plan.blocks_start()),
                 q_stride: (num_heads * head_dim) as i64,
                 cache_stride: (2 * kv_heads * head_dim) as i64,
                 block_size: paging.block_size as u32,
@@ -247,6 +257,27 @@ fn what_is_no_number_is_seen_by_those_alone_that_see_it() {
                 } else {
                     assert!(got[row] == want[row], "row {row} of slot {slot}");
                 }
+            }
+        }
+    });
+}
+
+#[test]
+fn rows_that_fill_a_step_up_change_no_bit_of_the_others() {
+    let heads = (64, 4, 2);
+    let paging = batch(4);
+    let num_rows = paging.num_rows();
+    on_device(|device| {
+        for dtype in [DType::F32, DType::BF16] {
+            let q = matrix(num_rows, 4 * 64, 7, dtype);
+            let cache = matrix(1600, 2 * 2 * 64, 8, dtype);
+            let want = bits(&device.attend(&q, &cache, &paging, heads));
+            for more in [1, 64 - num_rows % 64] {
+                let spoilt = Tensor::full(f32::NAN, (more, 4 * 64), q.device()).unwrap();
+                let q = Tensor::cat(&[&q, &spoilt.to_dtype(dtype).unwrap()], 0).unwrap();
+                let padded = paging.padded(num_rows + more);
+                let got = bits(&device.attend(&q, &cache, &padded, heads));
+                assert!(got[..num_rows] == want, "{more} more in {dtype:?}");
             }
         }
     });
