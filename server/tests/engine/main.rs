@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod cells;
 mod chimera;
 mod draft_model;
 mod logprobs;
