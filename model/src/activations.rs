@@ -79,12 +79,12 @@ impl Activations {
         Ok(view)
     }
 
-    /// Makes a step in the buffers: by `step`, or by replaying what it launched before, see `Graphs`.
+    /// Makes a step in these buffers: by `step`, or by replaying what it launched before, see `Graphs`.
     pub(crate) fn run(
         &mut self,
+        rows: &Rows,
         paging: &Paging,
-        cache: &Tensor,
-        angles: &Tensor,
+        [cache, angles]: [&Tensor; 2],
         step: impl Fn(&Rows, &Paging) -> Result<()>,
     ) -> Result<()> {
         let Some(buffers) = &self.rows else {
@@ -95,9 +95,11 @@ impl Activations {
             angles,
             rows: &buffers.x,
         };
-        self.graphs.run(paging, common, |paging| {
-            step(&buffers.narrow(paging.num_rows())?, paging)
-        })
+        self.graphs
+            .run(paging, common, |paging| match paging.padding {
+                0 => step(rows, paging),
+                _ => step(&buffers.narrow(paging.num_rows())?, paging),
+            })
     }
 
     fn allocate(&self, num_rows: usize) -> Result<Rows> {

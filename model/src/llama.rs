@@ -193,8 +193,8 @@ impl Llama {
     ) -> Result<Tensor> {
         let rows = activations.rows(batch.num_rows())?;
         self.embedding.rows(&batch.tokens, &rows.x)?;
-        let (paging, slots) = (&batch.paging, cache.layer(0));
-        activations.run(paging, slots, &self.cos, |rows, paging| {
+        let common = [cache.layer(0), &self.cos];
+        activations.run(&rows, &batch.paging, common, |rows, paging| {
             for (index, layer) in self.layers.iter().enumerate() {
                 self.attention(layer, rows, paging, cache.layer(index))?;
                 self.feed_forward(layer, rows)?;

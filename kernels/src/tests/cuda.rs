@@ -1,5 +1,8 @@
 //! Every op on a GPU, against double precision or the host. Where there is none the tests pass with a printed line.
 
+use std::ops::Deref;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::attention::{Heads, batch, exact, only};
@@ -9,9 +12,31 @@ use crate::{
     rms_norm, rotate, sample_rows, silu_mul, write_kv,
 };
 
-pub(super) fn device() -> Option<Device> {
+/// A GPU for one test at a time: each opens a stream of its own, and all share scratch memory, which is safe within one
+/// stream only; what another test launched would also end up in a recording.
+pub(super) struct Gpu {
+    device: Device,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Deref for Gpu {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        &self.device
+    }
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+pub(super) fn device() -> Option<Gpu> {
+    // A test that failed leaves nothing behind that the next one reads.
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     match open_cuda(0) {
-        Ok(device) => Some(device),
+        Ok(device) => Some(Gpu {
+            device,
+            _alone: alone,
+        }),
         Err(error) => {
             println!("not run on a GPU: {error}");
             None
