@@ -43,7 +43,7 @@ impl Maker {
         context: &Context<'_>,
         mut guess: impl FnMut(&DraftTree, Node, f32, &mut Vec<Successor>),
     ) -> DraftTree {
-        let mut tree = DraftTree::new(context.root());
+        let mut tree = DraftTree::with_capacity(context.root(), context.max_draft_tokens);
         let mut node = DraftTree::ROOT;
         self.open.clear();
         while tree.num_draft_tokens() < context.max_draft_tokens {

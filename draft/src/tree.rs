@@ -37,6 +37,18 @@ impl DraftTree {
         }
     }
 
+    /// The same, with room for so many draft tokens.
+    pub fn with_capacity(root: Token, num_draft_tokens: usize) -> Self {
+        let more = num_draft_tokens.min(Self::MAX_NODES - 1);
+        let mut tree = Self::new(root);
+        tree.tokens.reserve_exact(more);
+        tree.parents.reserve_exact(more);
+        tree.ancestors.reserve_exact(more);
+        tree.survival.reserve_exact(more);
+        tree.sources.reserve_exact(more);
+        tree
+    }
+
     /// Adds a guess that `token` follows `parent`, `survival` being the chance that it is reached and kept.
     ///
     /// None if the tree is full, `parent` is not in it, or the parent already has this child: a sibling's twin could
